@@ -27,6 +27,7 @@ figures of the usual size.
 ``ping``           how soon one is answered, alone and beside a connection that sends flat out
 ``start``          the commands, from the start of their process to its end
 ``scale``          many connections: throughput, memory, time to accept them
+``workers``        logins and requests of a server that is one process, and of one that is two
 ``distance``       transfers over a line that takes its time
 =================  ================================================================================
 """

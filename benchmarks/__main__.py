@@ -14,7 +14,20 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from . import __doc__ as what_there_is, beside, core, crypto, distance, files, loopback, scale, start, trees, tunnels
+from . import (
+    __doc__ as what_there_is,
+    beside,
+    core,
+    crypto,
+    distance,
+    files,
+    loopback,
+    scale,
+    start,
+    trees,
+    tunnels,
+    workers,
+)
 from .busy import describe_load
 from .machine import describe_machine, describe_versions
 from .plan import FULL, MIB, QUICK, SEED, Plan
@@ -31,6 +44,7 @@ SECTIONS: dict[str, Callable[[Plan], Iterator[Table]]] = {
     "ping": beside.run,
     "start": start.run,
     "scale": scale.run,
+    "workers": workers.run,
     "distance": distance.run,
 }
 
@@ -41,7 +55,7 @@ COMPARISONS: dict[str, Callable[[Plan, Sequence[str] | None], Iterator[Table]]] 
     "tunnel": tunnels.run,
 }
 
-NAMES = ("crypto", "core", *WORKLOADS, *COMPARISONS, "ping", "start", "scale", "distance")
+NAMES = ("crypto", "core", *WORKLOADS, *COMPARISONS, "ping", "start", "scale", "workers", "distance")
 
 
 def positive(text: str) -> int:

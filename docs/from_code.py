@@ -221,7 +221,7 @@ MEMBERS: Mapping[str, Members] = {
         without=_CALLED | frozenset({"payload_received"}),
     ),
     "Peer": Members(without=frozenset({"asked_by", "ended"})),
-    "SodiumServerFactory": Members(own=False, first=("drain",)),
+    "SodiumServerFactory": Members(own=False, first=("drain", "change")),
     "SodiumClientFactory": Members(own=False),
     "SodiumServerProtocol": Members(inherited=True, without=_CALLED | _CALLED_ON_SERVERS),
     "SodiumClientProtocol": Members(inherited=True, without=_CALLED),

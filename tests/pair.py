@@ -43,6 +43,7 @@ from sodiumtwist import (
     Timeouts,
 )
 from sodiumtwist.admission.replays import IReplayMemory
+from sodiumtwist.admission.shared_counts import SharedCounts
 from sodiumtwist.core.connection import Bounds, Salts
 from sodiumtwist.core.v2.handshake import Drawn
 from sodiumtwist.protocol.base import SodiumProtocol
@@ -151,6 +152,7 @@ class ServerArguments(TypedDict, total=False):
     bounds: Bounds | None
     salts: Salts | None
     tolerance: float
+    shared: SharedCounts | None
 
 
 def make_server_factory(

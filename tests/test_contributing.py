@@ -28,13 +28,15 @@ class CommandTests(PageTestCase):
         run = [block for block in read_blocks(page()) if not block.not_run]
         self.assertGreaterEqual(len(run), 5)
         copied = ["benchmarks", "docs", "newsfragments", "sodiumtwist", "tests", "twisted"]
-        left_out = shutil.ignore_patterns("__pycache__", "_build")
+        left_out = shutil.ignore_patterns("_build")
         for name in os.listdir(ROOT):
             if name in copied:
                 shutil.copytree(os.path.join(ROOT, name), self.path(name), ignore=left_out)
             elif os.path.splitext(name)[1] in (".rst", ".toml", ".cfg"):
                 shutil.copy(os.path.join(ROOT, name), self.path(name))
         self.environment["PYTHONPATH"] = self.directory
+        # The tests that the commands name run with all examples where this one is run, too.
+        self.environment["EXAMPLES"] = "again"
         self.read_as_told("CONTRIBUTING.rst")
 
 

@@ -49,6 +49,7 @@ NO_LIMITS = {
         core.v2.pdus.ANSWER_PART core.v2.pdus.UNKNOWN core.v2.pdus.PASSED_OVER core.v2.states.GIVE_UP
         core.v2.pdus.HIGHEST
     """,
+    "descriptors of a worker": "operation.orders.SHARED operation.orders.FIRST_SOCKET",
     "the size of a digest": "transfer.tree.messages.DIGEST_SIZE",
     "the numbers of suites": "core.v2.suites.AEGIS_256 core.v2.suites.CHACHA20_POLY1305",
     "reasons not to read, which are summed up": """

@@ -48,7 +48,8 @@ FOLDERS = {
         admission.checkers  admission.watched  admission.authorized  admission.joining
         admission.passwords  admission.networks  admission.regulars  admission.fair_queue  admission.argon2
         admission.plaintext  admission.checker_strings  admission.replays  admission.shared_store
-        admission.stored_salts  admission.replay_database  admission.count_min_sketch  admission.summed_lines
+        admission.stored_salts  admission.replay_database  admission.count_min_sketch  admission.shared_counts
+        admission.summed_lines
         admission.failed_logins  admission.limits  admission.decision
         admission
     """,
@@ -62,9 +63,10 @@ FOLDERS = {
     "protocol": """
         protocol.clock  protocol.log_names  protocol.unread  protocol.observing  protocol.context  protocol.producers
         protocol.direct
-        protocol.sockets  protocol.proxy_header  protocol.rounds  protocol.client_endpoints
+        protocol.sockets  protocol.ports  protocol.proxy_header  protocol.rounds  protocol.client_endpoints
         protocol.outbox  protocol.reading  protocol.no_hello
-        protocol.farewell  protocol.lifecycle  protocol.base  protocol.server  protocol.draining  protocol.client
+        protocol.farewell  protocol.lifecycle  protocol.census  protocol.base  protocol.server  protocol.draining
+        protocol.client
         protocol.asking  protocol.answering  protocol.requests
         protocol.factories  protocol
     """,
@@ -76,7 +78,7 @@ FOLDERS = {
     """,
     "transfer": """
         transfer.acknowledgements  transfer.discarding  transfer.pipes  transfer.sources  transfer.disk
-        transfer.partials  transfer.turns  transfer.uploads  transfer.stores  transfer.sender
+        transfer.partials  transfer.turns  transfer.shared_turn  transfer.uploads  transfer.stores  transfer.sender
         transfer.tree.messages
         transfer.tree.pieces
         transfer.tree.disk_thread
@@ -126,8 +128,10 @@ FOLDERS = {
     # What whoever is on call needs.
     "operation": """
         operation.companions  operation.redis_store  operation.certificates  operation.notify  operation.logs
+        operation.lines  operation.orders  operation.folders  operation.adopting  operation.share  operation.workers
         operation.values  operation.histograms  operation.lag  operation.status  operation.metrics
-        operation.exposition  operation.service_status  operation.page  operation.recent  operation.site
+        operation.exposition  operation.service_status  operation.workers_status  operation.page  operation.recent
+        operation.site
         operation
     """,
     # Programs.
@@ -143,8 +147,8 @@ FOLDERS = {
         programs.leftovers  programs.place_options  programs.places
         programs.endpoint_strings  programs.renewing
         programs.inherited  programs.listening  programs.store_options  programs.status_companion  programs.accompanying
-        programs.shown_commands  programs.services  programs.tap  programs.tunneltap
-        programs.running  programs.keys
+        programs.shown_commands  programs.door  programs.services  programs.tap  programs.tunneltap
+        programs.worker  programs.running  programs.keys
         programs.passwd  programs.inviting  programs.durations  programs.reached
         programs.command_options  programs.key_options  programs.bars
         programs.progress  programs.commands  programs.streams  programs.sessions  programs.files

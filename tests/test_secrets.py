@@ -20,6 +20,7 @@ from sodiumtwist.core.v1 import handshake
 from sodiumtwist.core.v1.handshake import SessionKeys
 from sodiumtwist.core.v2 import handshake as handshake_2
 from sodiumtwist.core.v2.handshake import Session
+from sodiumtwist.operation.logs import json_line
 
 from .checkers import AnyChecker, LateChecker
 from .logs import logged
@@ -119,11 +120,12 @@ class SecretsTests(SynchronousTestCase):
         session(server_key=KeyPair.generate().public)
         self.assertEqual(len(self.flushLoggedErrors(Boom)), 2)
         ours = [event for event in events if isinstance(event["log_source"], SodiumServerProtocol)]
-        self.assertEqual(len(ours), 8)
+        self.assertEqual(len(ours), 16)
         for event in events:
             self.assert_no_secrets(formatEvent(event))
             self.assert_no_secrets(eventAsText(event))
             self.assert_no_secrets(eventAsJSON(event))
+            self.assert_no_secrets(json_line(event))
             for value in event.values():
                 self.assert_no_secrets(f"{value} {value!r}")
 
@@ -200,6 +202,7 @@ class SecretTests(ObservedTestCase):
         text = "\n".join(
             [formatEvent(event) for event in self.events]
             + [eventAsJSON(event) for event in self.events]
+            + [json_line(event) for event in self.events]
             + [repr(event) for event in self.events]
         )
         secrets = [PASSPHRASE.encode(), wrong.encode(), SERVER_PAIR.secret, CLIENT_PAIR.secret, b"Payl0ad-of-tests"]

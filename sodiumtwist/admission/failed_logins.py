@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from ..describe.log import Logger
 from .count_min_sketch import CountMinSketch
+from .shared_counts import SharedFailures
 from .summed_lines import SummedLines
 
 #: How many addresses, and how many logins, are remembered with what failed, and how many that are blocked. Without a
@@ -80,7 +81,9 @@ class FailedLogins:
     :param seconds: the time for that many, from the first failure. A block ends with that time.
     :param clock: returns the clock.
     :param lines: what may be logged of blocks.
-    :ivar blocked: the keys that are blocked.
+    :param elsewhere: what other processes count for the same limit; ``None`` where there are none. Their failures count
+        for up to a quarter of that time more.
+    :ivar blocked: the keys that are blocked by what failed here.
     """
 
     _log = Logger()
@@ -95,12 +98,14 @@ class FailedLogins:
         seconds: float,
         clock: Callable[[], IReactorTime],
         lines: SummedLines,
+        elsewhere: SharedFailures | None = None,
     ) -> None:
         self._what = what
         self._limit = limit
         self._seconds = seconds
         self._clock = clock
         self._lines = lines
+        self._elsewhere = elsewhere
         # All have the same time, so they stand in the order in which they end. Those that are blocked stand apart.
         self._tallies: dict[str, _Tally] = {}
         self.blocked: dict[str, _Tally] = {}
@@ -148,7 +153,19 @@ class FailedLogins:
             return True
         if self._beyond:
             self._forget_old(self._clock().seconds())
-        return self._beyond > 0 and self._crowd.count(key) >= self._limit
+        if self._beyond > 0 and self._crowd.count(key) >= self._limit:
+            return True
+        return self._elsewhere is not None and self._blocked_elsewhere(key, self._elsewhere)
+
+    def _blocked_elsewhere(self, key: str, elsewhere: SharedFailures) -> bool:
+        """Tell whether too many have failed in all processes together."""
+        now = self._clock().seconds()
+        others = elsewhere.count(key, now, self._seconds)
+        if not others:
+            return False
+        self._forget_old(now)
+        tally = self._tallies.get(key)
+        return others + (self._crowd.count(key) if tally is None else tally.failures) >= self._limit
 
     def refuse(self, key: str) -> None:
         """A blocked key was tried. Its login is not checked, and counts as one more refused."""
@@ -177,7 +194,11 @@ class FailedLogins:
             else:
                 self._crowd.add(key, now, 1)
         tally.failures += 1
-        if tally.failures < self._limit:
+        failures = tally.failures
+        if self._elsewhere is not None:
+            self._elsewhere.add(key, now, self._seconds)
+            failures += self._elsewhere.count(key, now, self._seconds)
+        if failures < self._limit:
             return False
         self._tallies.pop(key, None)
         self._block(key, tally, now)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from operator import itemgetter
 from typing import Any, Generic, Protocol, TypeVar
@@ -23,7 +23,8 @@ from ..describe.log import Logger
 from .failed_logins import FAILURE_TABLE_SIZE, FailedLogins
 from .networks import counted_address, network
 from .regulars import Regulars
-from .shared_store import SharedFailures
+from .shared_counts import SharedCounts
+from .shared_store import FailuresTogether
 from .summed_lines import SummedLines
 
 #: A limit on connections is logged as no longer reached when this share of it is left. Not as soon as one leaves:
@@ -174,6 +175,11 @@ def speaks_for_others(transport: ITransport | None) -> bool:
     return proxy_of(transport) is not None
 
 
+def _regular(shown: str, where: str) -> bytes:
+    """Name a login with from where it came in. Neither has a line feed in it."""
+    return f"{shown}\n{where}".encode("utf-8", "surrogatepass")
+
+
 class Lines:
     """
     The lines of the log that others can cause at a server, by kind.
@@ -227,17 +233,20 @@ class Admission(Generic[Counted]):
     longer, and does neither itself.
 
     :param clock: returns the clock.
+    :param shared: what other processes count for the same limits; ``None`` where there are none.
     :ivar limits: what it takes.
     :ivar lines: what may be logged of them.
+    :ivar shared: that.
     :ivar blocked_addresses: from where too many logins have failed.
     :ivar blocked_logins: of which too many have failed; while both are empty, any may be checked.
-    :ivar shared: counts the failures of several servers together; ``None`` where this one is alone.
+    :ivar others: counts the failures of several servers together; ``None`` where this one is alone.
     """
 
-    shared: SharedFailures | None = None
+    others: FailuresTogether | None = None
 
-    def __init__(self, limits: Limits, clock: Callable[[], IReactorTime]) -> None:
+    def __init__(self, limits: Limits, clock: Callable[[], IReactorTime], shared: SharedCounts | None = None) -> None:
         self.limits = limits
+        self.shared = shared
         self._stopped = False
         self._addresses: dict[Counted, str | None] = {}
         self._strangers: dict[Counted, None] = {}
@@ -248,8 +257,10 @@ class Admission(Generic[Counted]):
         self._unauthenticated = ReportedLimit("unauthenticated connections", limits.unauthenticated, self.lines.limits)
         self._per_address: dict[str, ReportedLimit] = {}
         seconds = limits.failure_seconds
-        self._by_address = FailedLogins("from", limits.failures_per_address, seconds, clock, self.lines.blocks)
-        self._by_login = FailedLogins("as", limits.failures_per_login, seconds, clock, self.lines.blocks)
+        by_address, by_login = (None, None) if shared is None else (shared.by_address, shared.by_login)
+        blocks = self.lines.blocks
+        self._by_address = FailedLogins("from", limits.failures_per_address, seconds, clock, blocks, by_address)
+        self._by_login = FailedLogins("as", limits.failures_per_login, seconds, clock, blocks, by_login)
         self._regulars = Regulars()
         # Of the handshakes that failed lately, the oldest first.
         self._fingerprints: dict[bytes, None] = {}
@@ -271,17 +282,26 @@ class Admission(Generic[Counted]):
         self._by_address.change(limits.failures_per_address, limits.failure_seconds)
         self._by_login.change(limits.failures_per_login, limits.failure_seconds)
 
+    @property
+    def ends(self) -> Iterable[Counted]:
+        """All that are counted, in the order in which they came."""
+        return self._addresses
+
     def counted(self) -> tuple[int, int, int]:
         """Count connections: all, those whose client is not let in yet, and those from where most come."""
-        unauthenticated = len(self._strangers) + len(self._deciding)
-        return len(self._addresses), unauthenticated, max(self._counts.values(), default=0)
+        return len(self._addresses), self.unauthenticated, max(self._counts.values(), default=0)
 
     # Connections
 
     @property
+    def unauthenticated(self) -> int:
+        """How many connections are not authenticated."""
+        return len(self._strangers) + len(self._deciding)
+
+    @property
     def authenticated(self) -> int:
-        """How many connections are."""
-        return len(self._addresses) - len(self._strangers) - len(self._deciding)
+        """How many are."""
+        return len(self._addresses) - self.unauthenticated
 
     def arrived(self, end: Counted, unplaced: bool | None = None) -> list[TurnedAway[Counted]]:
         """
@@ -295,9 +315,16 @@ class Admission(Generic[Counted]):
         """
         turned_away = []
         refusal = None
-        if len(self._addresses) >= self.limits.connections:
+        limits, shared = self.limits, self.shared
+        connections, strangers = len(self._addresses), len(self._strangers) + len(self._deciding)
+        if shared is not None:
+            connections += shared.connections_elsewhere()
+            # Each process has its share in any case: it can turn away none of the strangers that others have.
+            if strangers >= shared.share(limits.unauthenticated):
+                strangers += shared.unauthenticated_elsewhere()
+        if connections >= limits.connections:
             refusal = self._connections.reached()
-        elif len(self._strangers) + len(self._deciding) >= self.limits.unauthenticated:
+        elif strangers >= limits.unauthenticated:
             refusal = self._unauthenticated.reached()
         if refusal is not None:
             first = next(iter(self._strangers), None)
@@ -309,6 +336,8 @@ class Admission(Generic[Counted]):
             turned_away.append(TurnedAway(first, refusal))
         self._strangers[end] = None
         self._addresses[end] = None
+        if shared is not None:
+            shared.note(len(self._addresses), len(self._strangers) + len(self._deciding))
         # Otherwise the address is noted later.
         if not (speaks_for_others(end.transport) if unplaced is None else unplaced):
             turned_away += self.note_address(end)
@@ -344,14 +373,16 @@ class Admission(Generic[Counted]):
         self._uncount(end)
         if where is None:
             return []
-        count, limit = self._counts.get(where, 0), self.limits.per_address
-        if count >= limit:
+        count, limit, shared = self._counts.get(where, 0), self.limits.per_address, self.shared
+        if count >= limit or (shared is not None and count + shared.elsewhere_from(where) >= limit):
             what = f"connections from {where}"
             reported = self._per_address.setdefault(where, ReportedLimit(what, limit, self.lines.limits))
             self._left(end)
             return [TurnedAway(end, reported.reached())]
         self._counts[where] = count + 1
         self._addresses[end] = where
+        if shared is not None:
+            shared.came(where)
         return []
 
     def _uncount(self, end: Counted) -> None:
@@ -360,6 +391,8 @@ class Admission(Generic[Counted]):
             return
         self._addresses[end] = None
         self._counts[where] -= 1
+        if self.shared is not None:
+            self.shared.went(where)
         if where in self._per_address and self._per_address[where].ease(self._counts[where]):
             del self._per_address[where]
         if not self._counts[where]:
@@ -382,6 +415,10 @@ class Admission(Generic[Counted]):
         # Looked up here, since most are known: this is done for each login.
         if where is not None and where not in self._regulars.addresses.get(shown, ()):
             self._regulars.came_in(shown, where)
+            if self.shared is not None:
+                self.shared.regulars.add(_regular(shown, where))
+        if self.shared is not None:
+            self.shared.note(len(self._addresses), len(self._strangers) + len(self._deciding))
         if self._connections.turned_away or self._unauthenticated.turned_away:
             self._ease()
         lines = self.lines.logins
@@ -408,10 +445,16 @@ class Admission(Generic[Counted]):
             del self._addresses[end]
             self._strangers.pop(end, None)
             self._deciding.pop(end, None)
+            if self.shared is not None:
+                self.shared.note(len(self._addresses), len(self._strangers) + len(self._deciding))
 
     def _ease(self) -> None:
-        self._connections.ease(len(self._addresses))
-        self._unauthenticated.ease(len(self._strangers) + len(self._deciding))
+        connections, strangers = len(self._addresses), len(self._strangers) + len(self._deciding)
+        if self.shared is not None:
+            connections += self.shared.connections_elsewhere()
+            strangers += self.shared.unauthenticated_elsewhere()
+        self._connections.ease(connections)
+        self._unauthenticated.ease(strangers)
 
     # Logins
 
@@ -426,16 +469,16 @@ class Admission(Generic[Counted]):
 
     def others_allow(self, address: object, login: str) -> Deferred[bool]:
         """
-        Ask whether too many have failed at all servers together, where :attr:`shared` counts them. The parameters are
+        Ask whether too many have failed at all servers together, where :attr:`others` counts them. The parameters are
         those of :meth:`may_try`.
 
         :return: fires with whether the login is to be checked.
         """
-        assert self.shared is not None
+        assert self.others is not None
         where, shown, limits = network(address), repr(login), self.limits
         known = self._regulars.knows(shown, where)
         few = (limits.failures_per_address, limits.failures_per_login)
-        return self.shared.allow(where, None if known else shown, *few)
+        return self.others.allow(where, None if known else shown, *few)
 
     def refused(self, address: object, login: str) -> None:
         """
@@ -456,9 +499,15 @@ class Admission(Generic[Counted]):
             return self._by_address, where
         # Strangers could otherwise keep a login from those whose it is, as long as they like. Whoever tries it from
         # where it came in before has the limit for that address.
-        if self._regulars.knows(shown, where) or not self._by_login.blocks(shown):
+        if self._knows(shown, where) or not self._by_login.blocks(shown):
             return None
         return self._by_login, shown
+
+    def _knows(self, shown: str, where: str | None) -> bool:
+        """Tell whether a login came in from there before, here or in another process."""
+        if self._regulars.knows(shown, where):
+            return True
+        return self.shared is not None and where is not None and self.shared.regulars.knows(_regular(shown, where))
 
     def failed(self, address: object, login: str | None, fingerprint: bytes | None = None) -> list[Counted]:
         """
@@ -476,8 +525,8 @@ class Admission(Generic[Counted]):
             return []
         where = network(address)
         shown = None if login is None or self._failed_before(fingerprint) else repr(login)
-        if self.shared is not None:
-            self.shared.failed(where, shown)
+        if self.others is not None:
+            self.others.failed(where, shown)
         blocked_address = where is not None and self._by_address.failed(where)
         blocked_login = shown is not None and self._by_login.failed(shown)
         if not blocked_address and not blocked_login:
@@ -493,12 +542,16 @@ class Admission(Generic[Counted]):
         if fingerprint is None or fingerprint in self._fingerprints:
             return fingerprint is not None
         self._fingerprints[fingerprint] = None
+        if self.shared is not None:
+            self.shared.failed.add(fingerprint)
+            if self.shared.failed.knows(fingerprint):
+                return True
         if len(self._fingerprints) > FAILURE_TABLE_SIZE:
             del self._fingerprints[next(iter(self._fingerprints))]
         return False
 
     def _is_regular(self, end: Counted) -> bool:
-        return self._regulars.knows(repr(end.login), self._addresses.get(end))
+        return self._knows(repr(end.login), self._addresses.get(end))
 
     def start(self) -> None:
         """Something is listened on."""

@@ -159,7 +159,7 @@ class SharedReplays:
         return succeed(None) if close is None else close()
 
 
-class SharedFailures:
+class FailuresTogether:
     """
     Asks a store whether too many logins have failed at all servers together. Each server counts by itself as well, and
     what it refuses by that it asks nobody about.

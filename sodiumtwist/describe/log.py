@@ -90,3 +90,12 @@ class Logger(logger.Logger):
             elif not isinstance(value, (int, float)):
                 fields[name] = printable(_text_of(value))
         super().emit(level, format, **fields)
+
+
+def write_again(event: logger.LogEvent) -> None:
+    """
+    Write what another process of ours has written to its log.
+
+    :param event: the event, all of it, as that process has made it.
+    """
+    logger.globalLogPublisher(event)

@@ -60,6 +60,8 @@ METRICS: Mapping[str, Metric] = {
     "sodiumtwist_event_loop_lag_seconds": Metric(
         HISTOGRAM, "How late the reactor was to what was due, looked at twice a second."
     ),
+    "sodiumtwist_workers": Metric(GAUGE, "Processes that serve, see --workers; without it there is no such number."),
+    "sodiumtwist_workers_lost_total": Metric(COUNTER, "Processes that were lost, and replaced."),
     # A server's connections and logins.
     "sodiumtwist_connections_accepted_total": Metric(COUNTER, "Connections that came in."),
     "sodiumtwist_sessions": Metric(

@@ -31,7 +31,8 @@ def accompany(
     """
     service.options = options
     with_status(service, factory, options, reactor)
-    telling = notifier(os.environ, service.sessions, reactor)
+    # Of several processes one tells of all.
+    telling = None if service.is_worker else notifier(os.environ, service.all_sessions, reactor)
     if telling is not None:
         service.companions.append(telling)
     return service

@@ -20,6 +20,7 @@ from ..contacts.addresses import has_timeout
 from ..core.connection import Code, describe_code
 from ..core.errors import (
     AuthenticationFailed,
+    ConnectionCut,
     LocalProtocolError,
     NotDone,
     PeerAborted,
@@ -208,7 +209,8 @@ def explain_loss(settings: ConnectSettings, client: ClientEnd, reason: BaseExcep
             why = "the server closed the connection or went away, see its log"
         return CommandFailed(STATUS_OF_CODE.get(code, EXIT_BROKEN), f"broken on the way, {done}: {why}")
     # A later try may go well, as with one that finds nobody who listens.
-    if isinstance(reason, RemoteProtocolError) and not isinstance(reason, (ServerUnavailable, TooManyFailures)):
+    later = isinstance(reason, (ServerUnavailable, TooManyFailures, ConnectionCut))
+    if isinstance(reason, RemoteProtocolError) and not later:
         if silent := explain_silence(reason, settings.version, settings.known_as, settings.server_key):
             why = silent
         elif isinstance(reason, AuthenticationFailed):

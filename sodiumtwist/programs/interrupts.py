@@ -18,6 +18,9 @@ from typing import Any, NoReturn
 #: What ends a program before it is done: Ctrl-C, ``kill``, and a terminal that closes.
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
+#: Seconds between two looks whether the terminal is there. One that is missed twice has closed before a SIGHUP.
+TERMINAL_LOOK = 10.0
+
 #: Seconds from a SIGHUP until a look whether the terminal was closed behind it.
 SECOND_LOOK = 1.0
 
@@ -159,6 +162,31 @@ def has_terminal() -> bool:
     return True
 
 
+class _Terminal:
+    """
+    The one from which the process was started. A daemon has none, nor has what systemd starts: nothing closes for them.
+
+    :param reactor: the one that runs.
+    :ivar is_there: whether it was there when it was looked at last.
+    """
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self.is_there = has_terminal()
+        # One that closed long ago, as where somebody has logged out and left the process, closes no more.
+        self._may_close = self.is_there
+
+    def look(self) -> None:
+        """Look now and then whether it is there, as long as it may close."""
+        self._may_close, self.is_there = self.is_there, has_terminal()
+        if self._may_close:
+            self._reactor.callLater(TERMINAL_LOOK, self.look)
+
+    def closes(self) -> bool:
+        """Tell whether it has just closed."""
+        return self._may_close and not has_terminal()
+
+
 def end_in_order(
     reactor: Any,
     reload: Callable[[], object],
@@ -190,11 +218,11 @@ def end_in_order(
 
     take_one_signal(another, (signal.SIGINT, signal.SIGTERM))
     end: Callable[[int, FrameType | None], Any] = signal.getsignal(signal.SIGTERM)  # type: ignore[assignment]
-    # A daemon has none, nor has what systemd starts: nothing can close for them.
-    had_terminal = has_terminal()
+    terminal = _Terminal(reactor)
+    terminal.look()
 
     def end_if_closed() -> bool:
-        if not had_terminal or has_terminal() or signal.getsignal(signal.SIGTERM) is not end:
+        if not terminal.closes() or signal.getsignal(signal.SIGTERM) is not end:
             return False
         note_hangup()
         end(signal.SIGHUP, None)
@@ -205,7 +233,7 @@ def end_in_order(
             return
         reload()
         # A shell that ends tells its jobs while the terminal is still there, and nobody tells them again.
-        if had_terminal:
+        if terminal.is_there:
             reactor.callLater(SECOND_LOOK, end_if_closed)
 
     take_hangup(lambda number, frame: reactor.callFromThread(hung_up))

@@ -28,6 +28,8 @@ from ..describe.log import Logger, describe_address
 from ..operation.certificates import RenewedEndpoint
 from ..operation.companions import Companion
 from ..operation.logs import LOG_OBSERVER, reopen_logs
+from ..operation.status import IStatus
+from ..operation.workers import Workers
 from ..protocol.clock import steady_clock
 from .endpoint_strings import address_remedy, is_alive, lock_owner, path_of_socket, socket_remedy
 from .interrupts import end_in_order, wait_for_reactor
@@ -57,10 +59,16 @@ class ListeningService(Service):
     :param twistd: the options of ``twistd`` itself, which adds to them until the service starts; empty when there are
         none.
     :ivar companions: what runs beside it. Whoever makes the service adds to them before it starts.
+    :ivar workers: the processes that serve in place of this one; ``None`` where this one does.
+    :ivar status: what can be asked of it; ``None`` where nobody wants to know.
+    :ivar is_worker: whether this process is one of those. What is for all of them its supervisor does.
     """
 
     _log = Logger()
 
+    workers: Workers | None = None
+    is_worker = False
+    status: IStatus | None = None
     #: What it was asked for, to be parsed again. Whoever makes the service sets them.
     options: ServiceOptions | None = None
 
@@ -92,8 +100,8 @@ class ListeningService(Service):
 
     @property
     def is_listening(self) -> bool:
-        """Whether it listens, at all of its places."""
-        return bool(self._ports)
+        """Whether it listens, at all of its places, and somebody accepts there."""
+        return bool(self._ports) and (self.workers is None or self.workers.serving > 0)
 
     def setServiceParent(self, parent: Any) -> None:
         """
@@ -152,6 +160,10 @@ class ListeningService(Service):
         """Count those who are connected and let in. For subclasses."""
         return 0
 
+    def all_sessions(self) -> int:
+        """Count those who are connected and let in, of all processes."""
+        return self.sessions() if self.workers is None else self.workers.sessions()
+
     def release(self) -> Deferred[None] | None:
         """
         Close what is kept open. It is called when nothing is connected any more, or the time is up. For subclasses.
@@ -185,7 +197,11 @@ class ListeningService(Service):
             self._listen()
         # Not before: the reactor takes over the signals when it starts.
         self._reactor.callWhenRunning(end_in_order, self._reactor, self.reload, self._note_hangup, self._note_another)
-        self._tell(Companion.started)
+        if self.workers is None:
+            self._tell(Companion.started)
+            return
+        self._reactor.callWhenRunning(self.workers.start)
+        self.workers.ready.addCallback(lambda _: self._tell(Companion.started))
 
     def _tell(self, what: Callable[[Companion], Deferred[None] | None]) -> Deferred[Any]:
         """
@@ -221,13 +237,16 @@ class ListeningService(Service):
         wrong += [line for endpoint in self._renewed if (line := endpoint.renew()) is not None]
         if wrong:
             self._log.error(
-                "not all could be read again, and what holds of that is what was there before: {wrong}",
+                "not all could be read again, so this is as it was before: {wrong}",
                 event="reload_failed",
                 wrong="; ".join(wrong),
             )
-        else:
+        elif not self.is_worker:
             self._log.info("read again what files say; it holds for connections from now on", event="reloaded")
-        if only_at_start:
+        if self.workers is not None and self.options is not None:
+            # Also where something is wrong: they have what holds of the rest.
+            self.workers.reload(self.options.words_for_workers(), self.options.read, self.options.drain_timeout())
+        if only_at_start and not self.is_worker:
             self._log.warn(
                 "these take effect when {program} is started again: {options}",
                 event="reload_incomplete",
@@ -264,13 +283,17 @@ class ListeningService(Service):
         )
 
     def _note_another(self) -> None:
-        if self._clock.seconds() - self._stopping >= SAME_SIGNAL:
-            self.hurry()
+        if self._clock.seconds() - self._stopping < SAME_SIGNAL:
+            return
+        if self.workers is not None:
+            self.workers.hurry()
+        self.hurry()
 
     def _listen(self) -> None:
         for companion in self.companions:
             companion.prepare()
-        self.announce()
+        if not self.is_worker:
+            self.announce()
         for description, endpoint in self._endpoints:
             self._listens(self._listen_at(description, endpoint, self._factory), description)
 
@@ -324,6 +347,10 @@ class ListeningService(Service):
 
     def _listens(self, port: IListeningPort, description: str) -> None:
         self._ports.append(port)
+        if self.is_worker:
+            return
+        if self.workers is not None:
+            self.workers.take(description, port)
         address = port.getHost()
         self._log.info("listening on {address}", event="listening", address=describe_address(address))
         self.listens(description, address)
@@ -382,7 +409,7 @@ class ListeningService(Service):
         closing = DeferredList([maybeDeferred(port.stopListening) for port in ports], consumeErrors=True)
         self._tell(Companion.stopping)
         # Before a port is waited for, which may take all the time.
-        draining = self.drain()
+        draining = self.drain() if self.workers is None else self.workers.stop()
         if draining is not None:
             yield draining
         limit = self._clock.seconds() + STOP_TIMEOUT

@@ -10,7 +10,9 @@ from typing import Any
 
 from ..admission.replacing import may
 from ..describe import printable
+from ..operation.share import Share
 from ..transfer.disk import Disk, DiskThreads
+from ..transfer.shared_turn import SharedTurn
 from ..transfer.stores import ClosedStore, Store, StreamStore, open_store
 from ..transfer.tree.on_stored import OnStored
 from ..transfer.tree.place import Files
@@ -35,18 +37,19 @@ class Places:
     on_stored: OnStored | None = None
 
 
-def open_places(reactor: Any, settings: ServerSettings) -> Places:
+def open_places(reactor: Any, settings: ServerSettings, worker: Share | None = None) -> Places:
     """
     Make what the settings ask for, as the user that the service runs as.
 
     :param reactor: has threads, watches pipes, starts processes and has the clock.
     :param settings: of a server that does not forward streams.
+    :param worker: its share; ``None`` for a process that is none.
     :raises SystemExit: with one line, when something can't be had.
     """
     disk = Disk(DiskThreads(reactor), settings.sync, settings.min_free)
     try:
         with acting_as(settings.runs_as):
-            store = _open_store(reactor, settings, disk)
+            store = _open_store(reactor, settings, disk, None if worker is None else worker.turn())
             note_uploads(settings.file, settings.directory)
     except OSError as error:
         raise SystemExit(printable(f"sodium: cannot write to {error.filename}: {error.strerror}")) from None
@@ -61,7 +64,9 @@ def open_places(reactor: Any, settings: ServerSettings) -> Places:
             raise SystemExit(printable(f"sodium: --on-stored is for files, and {settings.file} is none"))
         on_stored = OnStored(reactor, settings.on_stored, directory, settings.on_stored_seconds)
     store.on_stored = on_stored
-    quotas = None if directory is None else Quotas(directory, settings.quota, disk.room(directory))
+    quotas = (
+        None if directory is None else Quotas(directory, settings.quota, disk.room(directory), alone=worker is None)
+    )
     files = Files(
         directory=directory,
         existing=settings.existing,
@@ -103,7 +108,7 @@ def only_looked_at(settings: ServerSettings) -> ServerSettings:
     return replace(settings, directory=None, share=shared, discard=True)
 
 
-def _open_store(reactor: Any, settings: ServerSettings, disk: Disk) -> Store:
+def _open_store(reactor: Any, settings: ServerSettings, disk: Disk, shared: SharedTurn | None) -> Store:
     if settings.file is None and settings.directory is None and not settings.discard:
         # There is only something to get here.
         return ClosedStore()
@@ -114,6 +119,7 @@ def _open_store(reactor: Any, settings: ServerSettings, disk: Disk) -> Store:
         settings.directory,
         discard=settings.discard,
         disk=disk,
+        shared=shared,
     )
 
 

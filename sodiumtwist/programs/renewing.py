@@ -5,10 +5,13 @@ What a server that runs takes of what its options say by now.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
+
+from twisted.internet.interfaces import IStreamClientEndpoint
 
 from ..admission.limits import Limits
 from ..describe import masked, printable
-from .endpoint_strings import is_local
+from .endpoint_strings import is_local, parse_connecting
 from .settings import ServerSettings
 
 #: Where the server listens when nothing is said. On loopback, since everybody knows the default passphrase.
@@ -37,6 +40,18 @@ def check_default_passphrase(settings: ServerSettings, description: str) -> None
                 f"only ({DEFAULT_LISTEN})"
             )
         )
+
+
+def forward_endpoint(settings: ServerSettings, reactor: Any) -> IStreamClientEndpoint:
+    """
+    Make the endpoint that streams are handed to.
+
+    :param settings: of a server that forwards streams.
+    :param reactor: what it will connect with.
+    :raises SystemExit: with one line, when it can't be had.
+    """
+    assert settings.forward is not None
+    return parse_connecting(reactor, "sodium", "--forward", settings.forward, "127.0.0.1:6379", settings.runs_as)
 
 
 def renewed(old: ServerSettings, new: ServerSettings) -> ServerSettings:

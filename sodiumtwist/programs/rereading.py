@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from ..describe import describe_os_error, printable
+from ..operation.share import Share
 from .options import ProgramOptions, describe_file_error
 
 Again = TypeVar("Again", bound="ReadAgain")
@@ -34,6 +35,7 @@ class ReadAgain(ProgramOptions):
     :cvar renewed_limits: the same of limits, by the classes that take them.
     :ivar words: of the command line, as they were given.
     :ivar before: what was parsed before, while the same words are parsed again; ``None`` otherwise.
+    :ivar share: of a worker; ``None`` in a process that is none.
     :ivar held: lines about what could not be read again, so that what was read before holds.
     """
 
@@ -42,6 +44,7 @@ class ReadAgain(ProgramOptions):
     renewed: frozenset[str] = frozenset()
     renewed_limits: frozenset[type] = frozenset()
     before: ReadAgain | None = None
+    share: Share | None = None
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -70,7 +73,7 @@ class ReadAgain(ProgramOptions):
         """
         options = type(self)()
         options.parent, options.before = self.parent, self
-        options._where, options._at_start = self._where, self._at_start
+        options._where, options._at_start, options.share = self._where, self._at_start, self.share
         now = _current_directory()
         try:
             if now != self._where:

@@ -4,6 +4,7 @@ What the command lines of the services of ``twistd`` have in common.
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,7 @@ from ..core.errors import LocalProtocolError
 from ..core.keepalive import Timeouts
 from ..describe import describe_error, describe_os_error, printable
 from ..operation.logs import FORMATS, LOG_OBSERVER, LogLimits, make_observer
+from ..operation.workers import MOST_WORKERS, Workers
 from ..protocol.draining import DRAIN_TIMEOUT
 from .check import describe_options, telling_warnings
 from .configuration import LIMIT, OptionNames, Setting, not_overruled, read_configuration
@@ -35,6 +37,7 @@ SERVICE_PARAMETERS = [
     # Without a default here: it must be known whether one was given.
     ["ping-interval", None, None, "least seconds between PINGs [default: 60 or less]"],
     ["tcp-keepalive", None, "60", "seconds until TCP asks; 0: never"],
+    ["workers", None, None, "processes that serve, a number or auto [default: this one]"],
     ["log-format", None, "text", "the log's lines: text or json"],
     ["drain-timeout", None, f"{DRAIN_TIMEOUT:g}", "seconds to finish in at the end"],
     ["metrics", None, None, "where to serve metrics and a status page"],
@@ -76,12 +79,20 @@ SERVICE_LIMITS: LimitNames = {
 }
 
 
+def _cores() -> int:
+    """Tell how many processor cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return min(len(os.sched_getaffinity(0)), MOST_WORKERS)
+    return min(os.cpu_count() or 1, MOST_WORKERS)
+
+
 class ServiceOptions(ReadAgain):
     """
     The command line of a twistd service. A mistake in it ends the program with one line.
 
     :cvar needs: options that say something about others, one of which must be given.
     :cvar defaults_of_lists: what holds of options that may be repeated where none is given.
+    :ivar read: what workers can't read, for them.
     :ivar settings_of_file: what holds of the file that ``--config`` names.
     """
 
@@ -93,6 +104,8 @@ class ServiceOptions(ReadAgain):
         # Here no reactor is made yet. It would take the number of a descriptor that was closed.
         prepare_outputs()
         super().__init__()
+        self._all_words: list[str] = []
+        self.read: dict[str, Any] = {}
         self.settings_of_file: list[Setting] = []
         self._path_of_file = ""
 
@@ -123,6 +136,7 @@ class ServiceOptions(ReadAgain):
         self.words = tuple(options or ())
         try:
             words = self._with_file(list(self.words))
+            self._all_words = words
             with telling_warnings(self.program) if "--check" in words else nullcontext():
                 super().parseOptions(words)
                 if self.before is None:
@@ -295,6 +309,60 @@ class ServiceOptions(ReadAgain):
             print_error(f"warning: removed {path}, the pid file of a server that is gone", self.program)
         elif line := describe_pid_file(path):
             raise SystemExit(printable(f"{self.program}: {line}"))
+
+    def workers(self) -> int | None:
+        """
+        Tell how many processes are to serve.
+
+        :return: ``None`` for this one alone.
+        :raises UsageError: when it is no number that makes sense, or does not go with another option.
+        """
+        given = self["workers"]
+        if given is None:
+            return None
+        try:
+            count = _cores() if given == "auto" else int(given)
+        except ValueError:
+            count = 0
+        if not 1 <= count <= MOST_WORKERS:
+            raise usage.UsageError(f"--workers takes a number from 1 to {MOST_WORKERS}, or auto, not {given!r}")
+        if self.twistd.get("chroot"):
+            raise usage.UsageError("--workers starts programs, which are not there behind twistd --chroot; omit one")
+        return count
+
+    def words_for_workers(self) -> tuple[str, ...]:
+        """Give the words of the command line, with what ``--config`` says: the file may be for root alone."""
+        # Options stand first, each value in a word of its own.
+        words = iter(self._all_words)
+        kept: list[str] = []
+        for word in words:
+            if word == "--config":
+                next(words, None)
+            else:
+                kept.append(word)
+        return tuple(kept)
+
+    def make_workers(self, reactor: Any, remembers: bool = False) -> Workers | None:
+        """
+        Make what serves in place of this process.
+
+        :param reactor: the one that runs.
+        :param remembers: whether workers need a database of handshakes that none of them has by itself.
+        :return: ``None`` where this one serves.
+        """
+        count = None if self.share is not None else self.workers()
+        if count is None:
+            return None
+        return Workers(
+            self.program,
+            self.words_for_workers(),
+            count,
+            self.read,
+            reactor,
+            self.twistd,
+            self.drain_timeout(),
+            remembers,
+        )
 
     def seconds(self, name: str) -> float:
         """

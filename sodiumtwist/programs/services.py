@@ -24,9 +24,10 @@ from ..transfer.receiver import UploadFactory
 from ..transfer.tree.disk_thread import DiskThread
 from ..transfer.tree.on_stored import OnStored
 from ..tunnel import TunnelFactory, TunnelLimits
+from .door import door_shuts
 from .leftovers import clean_directory, note_cleaned
 from .listening import ListeningService
-from .renewing import check_default_passphrase, renewed, within
+from .renewing import check_default_passphrase, forward_endpoint, renewed, within
 from .service_user import acting_as
 from .settings import ServerSettings
 from .shown_commands import (
@@ -66,6 +67,8 @@ class SodiumService(ListeningService):
         self._settings = settings
         #: For how many connections it has descriptors.
         self._room = factory.admission.limits.connections
+        self._door: Deferred[None] | None = None
+        self._hurries = False
         self._looking = LoopingCall(self._look)
         self._looking.clock = self._clock
 
@@ -80,7 +83,8 @@ class SodiumService(ListeningService):
     def _look_on(self) -> None:
         if self._looking.running:
             self._looking.stop()
-        if self._settings.files:
+        # Of several processes one tells.
+        if self._settings.files and not self.is_worker:
             # So that much of a grace is left when a fault is noticed.
             grace = min(file.grace for file in self._settings.files)
             self._looking.start(max(LEAST_LOOK, grace / LOOKS_IN_GRACE), now=False)
@@ -98,7 +102,7 @@ class SodiumService(ListeningService):
         limits = within(new.limits, self._room)
         self._factory.change(new.pair, new.checker, new.authorized_keys, new.message, new.timeouts, limits, new.rekey)
         self._settings = new
-        if new.pair != old.pair:
+        if new.pair != old.pair and not self.is_worker:
             self._announce_key()
         if new.warning and new.warning != old.warning:
             self._log.warn("{line}", event="setup_warning", line=new.warning)
@@ -144,6 +148,13 @@ class SodiumService(ListeningService):
             )
 
     def drain(self) -> Deferred[None] | None:
+        # Version 1 is broken off at once, let in or not.
+        if not self._settings.drain_timeout or 2 not in self._settings.versions:
+            return self._drain()
+        self._door = door_shuts(lambda: self._factory.admission.unauthenticated, self._clock)
+        return self._door.addCallback(lambda _: self._drain())
+
+    def _drain(self) -> Deferred[None]:
         timeout = self._settings.drain_timeout
         clients = sum(end.is_authenticated and end.version == 2 for end in self._factory.connections)
         if clients:
@@ -154,11 +165,17 @@ class SodiumService(ListeningService):
                 seconds=timeout,
                 count=clients,
             )
-        return self._factory.drain(timeout)
+        draining = self._factory.drain(timeout)
+        if self._hurries:
+            self.hurry()
+        return draining
 
     def hurry(self) -> None:
+        self._hurries = True
         if self._factory.draining is not None:
             self._factory.draining.cut()
+        elif self._door is not None:
+            self._door.cancel()
 
     def drop(self) -> None:
         # A copy: each connection leaves the set when it ends.
@@ -212,7 +229,7 @@ class UploadService(SodiumService):
         """
         super().startService()
         directory, age = self._factory.files.directory, self._settings.partial_age
-        if directory is None:
+        if directory is None or self.is_worker:
             return
         # A great many files take time, in which clients are served already.
         thread = DiskThread(self._reactor, "leftovers")
@@ -349,10 +366,12 @@ class ForwardService(SodiumService):
     _factory: StreamServerFactory
 
     def change(self, options: Any) -> None:
+        # Made anew, since it may name certificates.
+        backend = forward_endpoint(self._settings, self._reactor)
         super().change(options)
         tunnel, limits = self._tunnel(), self._factory.admission.limits
         lines = TunnelLimits(limits.connections, limits.stranger_lines)
-        tunnel.change(tunnel.endpoint, tunnel.where, lines, self._settings.timeouts)
+        tunnel.change(backend, tunnel.where, lines, self._settings.timeouts)
 
     def _tunnel(self) -> TunnelFactory:
         tunnel = self._factory.application

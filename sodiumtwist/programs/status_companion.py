@@ -13,7 +13,7 @@ from ..describe import masked
 from ..describe.log import Logger, describe_address
 from ..operation.companions import Companion
 from ..operation.lag import Lag
-from ..operation.status import Health
+from ..operation.status import Health, IStatus
 from ..protocol.clock import steady_clock
 from ..protocol.factories import SodiumServerFactory
 from ..tunnel import TunnelFactory
@@ -57,6 +57,7 @@ class StatusCompanion(Companion):
         # Not at the top: they bring in Twisted's web server and Prometheus' client, which most services need not load.
         from ..operation.service_status import status_of
         from ..operation.site import ShortConnections, StatusSite
+        from ..operation.workers_status import WorkersStatus
 
         self._service = service
         self._description = description
@@ -64,7 +65,9 @@ class StatusCompanion(Companion):
         self._port: IListeningPort | None = None
         clock = steady_clock(reactor)
         self._lag = Lag(clock)
-        status = status_of(factory, self._lag, self._health)
+        status: IStatus = status_of(factory, self._lag, self._health)
+        if service.workers is not None:
+            status = WorkersStatus(service.workers, status, self._health)
         names = [name for name in [interface_of(description)] if name]
         self._connections = ShortConnections(StatusSite(status, clock, program, names), clock, SITE_CONNECTIONS)
 
@@ -99,6 +102,28 @@ class StatusCompanion(Companion):
         return closing
 
 
+class WorkerStatusCompanion(Companion):
+    """
+    Has a worker tell its supervisor of itself, whose site shows it.
+
+    :param service: of the worker.
+    :param factory: makes its connections.
+    :param reactor: tells the time.
+    """
+
+    def __init__(self, service: ListeningService, factory: SodiumServerFactory | TunnelFactory, reactor: Any) -> None:
+        from ..operation.service_status import status_of
+
+        self._lag = Lag(steady_clock(reactor))
+        service.status = status_of(factory, self._lag, lambda: Health(service.is_listening, service.is_draining))
+
+    def started(self) -> None:
+        self._lag.start()
+
+    def stopped(self) -> None:
+        self._lag.stop()
+
+
 def descriptors_beside(options: ServiceOptions) -> int:
     """Tell how many descriptors what ``--metrics`` asks for may take."""
     return 0 if options["metrics"] is None else 1 + SITE_CONNECTIONS
@@ -117,7 +142,9 @@ def with_status(
     :raises SystemExit: with one line, when it can't be had.
     """
     given = options["metrics"]
-    if given is not None:
+    if given is not None and service.is_worker:
+        service.companions.append(WorkerStatusCompanion(service, factory, reactor))
+    elif given is not None:
         description, endpoint = parse_listening(reactor, options.program, "--metrics", given, EXAMPLE_METRICS)
         service.companions.append(StatusCompanion(service, factory, description, endpoint, reactor, options.program))
     return service

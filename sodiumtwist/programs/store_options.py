@@ -10,7 +10,7 @@ from typing import Any
 from twisted.python import usage
 
 from ..admission.replays import IReplayMemory, ReplayMemory
-from ..admission.shared_store import SharedFailures, SharedReplays
+from ..admission.shared_store import FailuresTogether, SharedReplays
 from ..operation.redis_store import REPLAYS_LIMIT, STORE_SECONDS, RedisStore
 from ..protocol.factories import SodiumServerFactory
 from .completers import CompleteWords
@@ -83,7 +83,7 @@ def open_store(settings: ServerSettings, reactor: Any) -> RedisStore | None:
     return made
 
 
-def share(settings: ServerSettings, store: RedisStore | None) -> IReplayMemory:
+def remembering(settings: ServerSettings, store: RedisStore | None) -> IReplayMemory:
     """
     Give what remembers the handshakes of version 1.
 
@@ -94,7 +94,7 @@ def share(settings: ServerSettings, store: RedisStore | None) -> IReplayMemory:
     return SharedReplays(store, settings.replays, settings.store.local)
 
 
-def share_counts(
+def count_with_others(
     service: ListeningService, factory: SodiumServerFactory, settings: ServerSettings, store: RedisStore | None
 ) -> None:
     """
@@ -105,5 +105,5 @@ def share_counts(
     :param store: where they are counted; ``None`` where this one is alone.
     """
     if store is not None and settings.store is not None:
-        factory.admission.shared = SharedFailures(store, settings.store.local)
+        factory.admission.others = FailuresTogether(store, settings.store.local)
         service.companions.append(store)

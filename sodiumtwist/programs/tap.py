@@ -24,6 +24,7 @@ from ..admission.limits import Limits
 from ..admission.plaintext import PlaintextFile
 from ..admission.replay_database import ReplayDatabase, check_database
 from ..admission.replays import IReplayMemory, ReplayMemory
+from ..admission.shared_counts import SharedSalts
 from ..admission.watched import GRACE, WatchedFile
 from ..contacts.keyfiles import KEY_VARIABLE, read_key, read_passphrase
 from ..core.connection import Salts
@@ -44,7 +45,7 @@ from ..transfer.tree.on_stored import ON_STORED_SECONDS
 from ..tunnel import TunnelFactory, TunnelLimits
 from .accompanying import accompany
 from .descriptors import make_room
-from .endpoint_strings import parse_connecting, parse_listening
+from .endpoint_strings import parse_listening
 from .inherited import inherited_endpoints
 from .leftovers import PARTIAL_AGE, note_database, note_list
 from .options import (
@@ -67,7 +68,7 @@ from .place_options import (
     read_places,
 )
 from .places import only_looked_at, open_places
-from .renewing import DEFAULT_LISTEN, check_default_passphrase
+from .renewing import DEFAULT_LISTEN, check_default_passphrase, forward_endpoint
 from .service_options import (
     SERVICE_COMPLETIONS,
     SERVICE_FLAGS,
@@ -87,10 +88,10 @@ from .store_options import (
     STORE_LIMITS,
     STORE_NEEDS,
     STORE_PARAMETERS,
+    count_with_others,
     open_store,
     read_store,
-    share,
-    share_counts,
+    remembering,
 )
 
 #: The checkers that read a file again when it changes.
@@ -257,25 +258,10 @@ class Options(AuthOptionMixin, ServiceOptions):
         for option in ("authorized-keys", "replay-db", "file", "directory", "share"):
             if self[option] and self[option] != "-":
                 check_root(self.twistd, f"--{option}", self[option])
-        # Key and passphrase are read once, now: they may be for root alone. What is read or written later is not.
-        owners = () if user is None else (user.uid,)
-        warnings: list[str] = []
+        pair, fresh_pair, passphrase, warnings = self._read_secrets(user)
         before = self.before
-        pair = self.hold(
-            lambda: read_key(self["key-file"], "--key-file", self["key"], "--key", owners, warnings.append),
-            None if before is None else before.settings.pair,
-        )
-        fresh_pair = pair is None
-        if before is not None and pair is None:
-            # Not another fresh one: those who know this one would take it for a stranger's.
-            pair, fresh_pair = before.settings.pair, before.settings.fresh_pair
-        passphrase, warning = self.hold(
-            lambda: read_passphrase(
-                self["passphrase-file"], "--passphrase-file", self["passphrase"], "--passphrase", owners
-            ),
-            None if before is None else (before._passphrase, None),
-        )
-        self._passphrase = passphrase
+        if self.workers() is not None and self["file"] == "-":
+            raise usage.UsageError("--workers have no standard output to share; omit one, or name a file")
         with acting_as(user):
             authorized_keys = self._authorized_keys()
         # Only where nothing else decides who may come in: beside that, it would be a way in that everybody knows.
@@ -287,6 +273,8 @@ class Options(AuthOptionMixin, ServiceOptions):
             check_credentials(self["user"], passphrase, versions)
         checker = self._checker(passphrase, authorized_keys)
         limits, rekey = Limits(**self.given_limits(Limits)), RekeyAfter(**self.given_limits(RekeyAfter))
+        if self.share is not None:
+            limits = self.share.of(limits)
         remembered = self.given_limits(ReplayMemory)
         tolerance = self._tolerance()
         places = read_places(self, self.given_limits, versions, user)
@@ -297,6 +285,8 @@ class Options(AuthOptionMixin, ServiceOptions):
         if before is not None:
             # It is open, and what is in it holds.
             replays, salts = before.settings.replays, before.settings.salts
+        elif self["replay-db"] is None and self.share is not None and 1 in versions:
+            replays = ReplayDatabase(self.share.orders.replays, **remembered, tolerance=tolerance)
         elif self["replay-db"] is None:
             replays = ReplayMemory(**remembered)
         else:
@@ -315,6 +305,7 @@ class Options(AuthOptionMixin, ServiceOptions):
             files.append(authorized_keys.file)
         if user is not None and before is None:
             check_log(self.twistd, user, make=not self["check"])
+        self.read = {"key": pair.secret.hex(), "passphrase": passphrase}
         # The factory checks it again, but raises when the command line is done with.
         pack_text("message", self["message"])
         if before is None:
@@ -323,12 +314,9 @@ class Options(AuthOptionMixin, ServiceOptions):
                     note_list(file.path)
         for file in files:
             file.grace = self.given_limits(WatchedFile).get("grace", GRACE)
-        # What systemd hands over is looked at before it is taken, and only then.
-        others = inherited_endpoints() if before is None else before.settings.endpoints
         return ServerSettings(
-            # Not as the first of the list: --endpoint is in place of the default, not beside it.
-            endpoints=tuple(self["endpoints"]) or others or (DEFAULT_LISTEN,),
-            pair=pair or KeyPair.generate(),
+            endpoints=self._endpoints(),
+            pair=pair,
             fresh_pair=fresh_pair,
             user=self["user"],
             # Also when somebody has chosen it: everybody knows it all the same.
@@ -342,7 +330,7 @@ class Options(AuthOptionMixin, ServiceOptions):
             rekey=rekey,
             timeouts=self.timeouts(self.seconds("auth-timeout")),
             message=self["message"],
-            warning="; ".join([*warnings, *([warning] if warning else [])]) or None,
+            warning="; ".join(warnings) or None,
             versions=versions,
             tolerance=tolerance,
             store=read_store(self, self.given_limits),
@@ -351,6 +339,44 @@ class Options(AuthOptionMixin, ServiceOptions):
             runs_as=user,
             **places,
         )
+
+    def _endpoints(self) -> tuple[str, ...]:
+        if self.share is not None:
+            return self.share.orders.endpoints
+        # What systemd hands over is looked at before it is taken, and only then.
+        others = inherited_endpoints() if self.before is None else self.before.settings.endpoints
+        # Not as the first of the list: --endpoint is in place of the default, not beside it.
+        return tuple(self["endpoints"]) or others or (DEFAULT_LISTEN,)
+
+    def _read_secrets(self, user: ServiceUser | None) -> tuple[KeyPair, bool, str | None, list[str]]:
+        """
+        Read key and passphrase. That is done once, now: they may be for root alone. What is read or written later is
+        not. A worker is no longer root, and gets them.
+
+        :return: the key, whether it was made for this run, the passphrase, and warnings.
+        """
+        if self.share is not None:
+            read = self.share.orders.read
+            return KeyPair.from_hex(read["key"]), False, read["passphrase"], []
+        owners = () if user is None else (user.uid,)
+        warnings: list[str] = []
+        before = self.before
+        pair = self.hold(
+            lambda: read_key(self["key-file"], "--key-file", self["key"], "--key", owners, warnings.append),
+            None if before is None else before.settings.pair,
+        )
+        fresh_pair = pair is None
+        if before is not None and pair is None:
+            # Not another fresh one: those who know this one would take it for a stranger's.
+            pair, fresh_pair = before.settings.pair, before.settings.fresh_pair
+        passphrase, warning = self.hold(
+            lambda: read_passphrase(
+                self["passphrase-file"], "--passphrase-file", self["passphrase"], "--passphrase", owners
+            ),
+            None if before is None else (before._passphrase, None),
+        )
+        self._passphrase = passphrase
+        return pair or KeyPair.generate(), fresh_pair, passphrase, warnings + ([warning] if warning else [])
 
     def try_out(self) -> None:
         self.settings = only_looked_at(self.settings)
@@ -432,10 +458,15 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
         from twisted.internet import reactor
     count_steadily(reactor)
     quicken(reactor)
-    settings, twistd = options.settings, options.twistd
+    settings, share, twistd = options.settings, options.share, options.twistd
     endpoints = []
-    for given in settings.endpoints:
-        description, endpoint = parse_listening(reactor, "sodium", "--endpoint", given, DEFAULT_LISTEN)
+    for place, given in enumerate(settings.endpoints):
+        listening = reactor if share is None else share.reactor_for(place, reactor)
+        description, endpoint = parse_listening(listening, "sodium", "--endpoint", given, DEFAULT_LISTEN)
+        if options.workers() is not None:
+            # They read the string as the user that the service runs as, with the files that it names.
+            with acting_as(settings.runs_as):
+                parse_listening(reactor, "sodium", "--endpoint", given, DEFAULT_LISTEN)
         check_default_passphrase(settings, description)
         endpoints.append((description, endpoint))
     try:
@@ -449,7 +480,7 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
         "message": settings.message,
         "timeouts": settings.timeouts,
         "authorized_keys": settings.authorized_keys,
-        "replays": share(settings, store),
+        "replays": remembering(settings, store),
         "salts": settings.salts,
         "limits": limits,
         "rekey": settings.rekey,
@@ -457,20 +488,28 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
         "tolerance": settings.tolerance,
         "clock": reactor,
     }
+    if share is not None:
+        common["shared"] = share.counts
+        # Those of a database are known to all workers.
+        if settings.salts is None:
+            common["salts"] = SharedSalts(share.counts)
+    workers = options.make_workers(reactor, 1 in settings.versions and options["replay-db"] is None)
     if settings.forward is not None:
-        backend = parse_connecting(reactor, "sodium", "--forward", settings.forward, "127.0.0.1:6379", settings.runs_as)
+        backend = forward_endpoint(settings, reactor)
         tunnel_limits = TunnelLimits(limits.connections, limits.stranger_lines)
         tunnels = TunnelFactory(backend, masked(settings.forward), tunnel_limits, reactor, settings.timeouts)
         streams = StreamServerFactory(tunnels, **common)
         forwarding = ForwardService(settings, endpoints, streams, reactor, twistd)
-        share_counts(forwarding, streams, settings, store)
+        count_with_others(forwarding, streams, settings, store)
+        forwarding.workers, forwarding.is_worker = workers, share is not None
         return accompany(forwarding, streams, options, reactor)
-    places = open_places(reactor, settings)
+    places = open_places(reactor, settings, share)
     try:
         uploads = UploadFactory(places.store, files=places.files, make_thread=lambda: DiskThread(reactor), **common)
     # Whether the store keeps anything decides what the message must leave room for.
     except LocalProtocolError as error:
         raise SystemExit(printable(f"sodium: {error}")) from None
     service = UploadService(settings, endpoints, uploads, reactor, twistd, places.on_stored)
-    share_counts(service, uploads, settings, store)
+    count_with_others(service, uploads, settings, store)
+    service.workers, service.is_worker = workers, share is not None
     return accompany(service, uploads, options, reactor)

@@ -22,6 +22,7 @@ from zope.interface import implementer
 
 from ..contacts.addresses import has_timeout
 from ..core.errors import AuthenticationFailed, SodiumError
+from ..core.keys import KeyPair
 from ..describe import masked, printable
 from ..describe.fingerprints import fingerprint
 from ..endpoints.wrappers import SodiumClientEndpoint
@@ -51,8 +52,8 @@ from .service_options import (
     ServiceOptions,
     limit_names,
 )
-from .service_user import check_log, service_user
-from .settings import TunnelSettings
+from .service_user import ServiceUser, check_log, service_user
+from .settings import ConnectSettings, Credentials, TunnelSettings
 from .silent_servers import explain_silence, too_late
 from .status_companion import descriptors_beside
 
@@ -109,7 +110,9 @@ class Options(ServiceOptions):
         :raises UsageError: when an option or a file is wrong.
         """
         # usage.Options has no parameters that must be given.
-        if self["listen"] is None and self.before is not None:
+        if self.share is not None:
+            (self["listen"],) = self.share.orders.endpoints
+        elif self["listen"] is None and self.before is not None:
             # What systemd hands over is looked at before it is taken, and only then.
             self["listen"] = self.before["listen"]
         if self["listen"] is None:
@@ -126,18 +129,19 @@ class Options(ServiceOptions):
             if user is not None and before is None:
                 check_log(self.twistd, user, make=not self["check"])
             limits = TunnelLimits(**self.given_limits(TunnelLimits))
-            owners = () if user is None else (user.uid,)
+            if self.share is not None:
+                limits = self.share.of(limits)
+            self.workers()
             # Also where nobody is asked this time.
             self._typed = None if before is None else before._typed
-            asked = self._asked = self.hold(
-                lambda: read_server(self, owners=owners, ask=self._ask), None if before is None else before._asked
-            )
+            asked = self._asked = self._read_server(user)
+            server, warnings = asked.settings, asked.warnings
             self.settings = TunnelSettings(
-                **vars(asked.settings),
+                **vars(server),
                 listen=self["listen"],
                 limits=limits,
-                warning="; ".join(asked.warnings) or None,
-                timeouts=self.timeouts(asked.settings.timeout),
+                warning="; ".join(warnings) or None,
+                timeouts=self.timeouts(server.timeout),
                 drain_timeout=self.drain_timeout(),
                 runs_as=user,
             )
@@ -145,6 +149,17 @@ class Options(ServiceOptions):
             raise usage.UsageError(str(error)) from None
         except OSError as error:
             raise usage.UsageError(describe_file_error(self, error)) from None
+
+    def _read_server(self, user: ServiceUser | None) -> Asked:
+        """Read which server it is, and who we are there. A worker is no longer root, and gets that."""
+        if self.share is not None:
+            return Asked(_unpacked(self.share.orders.read), False, ())
+        before, owners = self.before, () if user is None else (user.uid,)
+        asked = self.hold(
+            lambda: read_server(self, owners=owners, ask=self._ask), None if before is None else before._asked
+        )
+        self.read = _packed(asked.settings)
+        return asked
 
     def _ask(self, prompt: str, instead: str) -> str:
         if self.before is None:
@@ -161,6 +176,27 @@ class Options(ServiceOptions):
         where = masked(settings.endpoint)
         server = where if settings.known_as is None else f"{settings.known_as} ({where})"
         return [f"The server is {server}, with the fingerprint {fingerprint(settings.server_key)}."]
+
+
+def _packed(settings: ConnectSettings) -> dict[str, Any]:
+    us = settings.credentials
+    return {
+        **vars(settings),
+        "server_key": settings.server_key.hex(),
+        "credentials": {**vars(us), "pair": None if us.pair is None else us.pair.secret.hex()},
+    }
+
+
+def _unpacked(packed: Mapping[str, Any]) -> ConnectSettings:
+    us = packed["credentials"]
+    pair = None if us["pair"] is None else KeyPair.from_hex(us["pair"])
+    return ConnectSettings(
+        **{
+            **packed,
+            "server_key": bytes.fromhex(packed["server_key"]),
+            "credentials": Credentials(**{**us, "pair": pair}),
+        }
+    )
 
 
 @implementer(IStreamClientEndpoint)
@@ -335,10 +371,14 @@ def makeService(options: Options, reactor: Any = None) -> TunnelService:
         from twisted.internet import reactor
     count_steadily(reactor)
     quicken(reactor)
-    settings = options.settings
-    listening = parse_listening(reactor, "sodium-tunnel", "--listen", settings.listen, EXAMPLE_LISTEN)
+    settings, share = options.settings, options.share
+    listens = reactor if share is None else share.reactor_for(0, reactor)
+    listening = parse_listening(listens, "sodium-tunnel", "--listen", settings.listen, EXAMPLE_LISTEN)
     endpoint = _endpoint(settings, reactor)
     limits = make_room(settings.limits, reactor, 1 + descriptors_beside(options))
     factory = TunnelFactory(endpoint, _where(settings), limits, reactor, settings.timeouts)
     service = TunnelService(settings, [listening], factory, reactor, options.twistd)
+    service.workers, service.is_worker = options.make_workers(reactor), share is not None
+    if share is not None:
+        share.count = lambda: len(factory.entries)
     return accompany(service, factory, options, reactor)

@@ -19,6 +19,7 @@ from twisted.internet.protocol import Factory
 from ..admission.authorized import AuthorizedKeys, AuthorizedKeysFile
 from ..admission.limits import Admission, Limits
 from ..admission.replays import IReplayMemory, ReplayMemory
+from ..admission.shared_counts import SharedCounts
 from ..core.connection import Bounds, ClientConnection, RecentSalts, Salts, ServerConnection, Version2
 from ..core.credentials import pack_credentials, pack_text, pad_credentials
 from ..core.errors import LocalProtocolError
@@ -126,6 +127,7 @@ class SodiumServerFactory(_SodiumFactory):
     :param bounds: how much a client of version 2 may make us keep; the default is ``Bounds()``.
     :param salts: remembers the first flights of clients of version 2; ``None`` for a memory of this factory.
     :param tolerance: how many seconds the clock of a client of version 2 may be off; 0 for any.
+    :param shared: what other processes that serve the same place count; ``None`` where there are none.
     :raises LocalProtocolError: when the message does not fit its field, when the concurrency is below one, when both
         ``respond`` and ``protocol`` are given, and when neither ``checker`` nor ``authorized_keys`` is given.
     :ivar connections: the ends that are connected, authenticated or not.
@@ -158,6 +160,7 @@ class SodiumServerFactory(_SodiumFactory):
         bounds: Bounds | None = None,
         salts: Salts | None = None,
         tolerance: float = TIME_TOLERANCE,
+        shared: SharedCounts | None = None,
     ) -> None:
         if respond is not None:
             if protocol is not None:
@@ -171,7 +174,7 @@ class SodiumServerFactory(_SodiumFactory):
         self.replays = replays if replays is not None else ReplayMemory()
         # The clock is asked for when it is needed: now it would install the reactor.
         limits = limits or Limits()
-        self.admission: Admission[SodiumServerProtocol] = Admission(limits, partial(getattr, self, "clock"))
+        self.admission: Admission[SodiumServerProtocol] = Admission(limits, partial(getattr, self, "clock"), shared)
         # It is None only where no Responder is made, which would call it.
         self.respond: Respond = respond  # type: ignore[assignment]
         self.concurrency = concurrency

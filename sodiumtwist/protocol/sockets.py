@@ -1,6 +1,7 @@
 """
 The transport of a connection: what can be done with it that Twisted has no words for, and the sizes that suit a
-socket. Whatever here reaches into Twisted's objects does so nowhere else in the package.
+socket. Whatever here reaches into Twisted's objects does so nowhere else in the package, but for ports that are
+shared, in :mod:`~sodiumtwist.protocol.ports`.
 """
 
 from __future__ import annotations

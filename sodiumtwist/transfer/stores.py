@@ -28,7 +28,8 @@ from ..protocol.clock import steady_clock
 from .disk import Disk
 from .partials import Partials
 from .pipes import may_block
-from .turns import Turns
+from .shared_turn import SharedTurn
+from .turns import Turn, Turns
 from .uploads import DiscardedUpload, FileUpload, StreamUpload, Upload
 
 #: Seconds after which a FIFO is tried again when it has no reader. Nothing tells when one comes.
@@ -161,12 +162,19 @@ class StreamStore(Store):
         reader, the reader takes nothing.
     :param fd: an open descriptor to write to, in place of opening ``name``. It stays open.
     :param disk: how a disk is treated, where there is one behind the stream.
+    :param shared: the turn of this process among those that write there, too; ``None`` where there are none.
     """
 
     _log = Logger()
 
     def __init__(
-        self, name: str, reactor: Any, patience: float, fd: int | None = None, disk: Disk | None = None
+        self,
+        name: str,
+        reactor: Any,
+        patience: float,
+        fd: int | None = None,
+        disk: Disk | None = None,
+        shared: SharedTurn | None = None,
     ) -> None:
         # What goes there is gone, whatever the option was called that named it.
         self.keeps = not _keeps_nothing(name if fd is None else fd)
@@ -176,7 +184,9 @@ class StreamStore(Store):
         self._patience = patience
         self._fd = fd
         self._disk = disk or Disk()
-        self._turns = Turns(name, self._clock, patience)
+        self._shared = shared
+        elsewhere = None if shared is None else shared.waiting_elsewhere
+        self._turns = Turns(name, self._clock, patience, elsewhere)
         # Standard output may be a file, which fills a disk as any other does.
         self._room = None
         if fd is not None and stat.S_ISREG(os.fstat(fd).st_mode):
@@ -188,15 +198,22 @@ class StreamStore(Store):
         if self._turns.taken:
             self._tell("an upload of {login} waits for {name}", login=repr(login))
         turn = yield self._turns.take(login)
+        release = self._turns.release
         try:
+            if self._shared is not None:
+                yield self._shared.take(self._name, self._clock, self._patience)
+                release = self._release_both
             fd = yield self._open_stream()
-            return StreamUpload(
-                self._name, fd, self._reactor, self._patience, turn, self._turns.release, self._disk, self._room
-            )
+            return StreamUpload(self._name, fd, self._reactor, self._patience, turn, release, self._disk, self._room)
         # Also when it is cancelled, or the next upload would wait in vain.
         except BaseException:
-            self._turns.release(turn)
+            release(turn)
             raise
+
+    def _release_both(self, turn: Turn) -> None:
+        assert self._shared is not None
+        self._shared.release()
+        self._turns.release(turn)
 
     def _tell(self, line: str, **fields: object) -> None:
         if self.lines is None or self.lines.write(f"uploads wait for {self._name}"):
@@ -299,6 +316,7 @@ def open_store(
     stdout: int = 1,
     discard: bool = False,
     disk: Disk | None = None,
+    shared: SharedTurn | None = None,
 ) -> Store:
     """
     Make the store that the command line asks for.
@@ -310,6 +328,7 @@ def open_store(
     :param stdout: for ``-`` uploads take this descriptor over. What is written to it later goes to standard error.
     :param discard: whether to keep nothing. Nobody else throws uploads away by leaving something out.
     :param disk: how the disk is treated.
+    :param shared: the turn of this process among those that write to the same FIFO or device.
     :raises OSError: when the path can't be used.
     :raises LocalProtocolError: unless exactly one of ``file``, ``directory`` and ``discard`` is given.
     """
@@ -346,6 +365,6 @@ def open_store(
         if not may(file, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), file)
         # Absolute, since a daemon changes its directory before the first upload.
-        return StreamStore(os.path.abspath(file), reactor, patience, disk=disk)
+        return StreamStore(os.path.abspath(file), reactor, patience, disk=disk, shared=shared)
     _check_replaceable(os.path.realpath(file))
     return FileStore(file, disk)

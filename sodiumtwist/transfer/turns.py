@@ -54,12 +54,14 @@ class Turns:
     :param name: what it is about, for errors.
     :param clock: an ``IReactorTime``.
     :param patience: seconds after which waiting fails.
+    :param elsewhere: counts those who wait in other processes; ``None`` where there are none.
     """
 
-    def __init__(self, name: str, clock: Any, patience: float) -> None:
+    def __init__(self, name: str, clock: Any, patience: float, elsewhere: Callable[[], int] | None = None) -> None:
         self._name = name
         self._clock = clock
         self._patience = patience
+        self._elsewhere = elsewhere
         self._hold = min(HOLD, patience / 6)
         self._holder: Turn | None = None
         self._waiting: list[Turn] = []
@@ -83,6 +85,9 @@ class Turns:
         turn = Turn(login)
         if self._holder is None:
             self._holder = turn
+            # Nothing tells when somebody begins to wait elsewhere.
+            if self._elsewhere is not None:
+                self._begin_watch()
             return succeed(turn)
         if len(self._waiting) >= QUEUE:
             self._make_room(login)
@@ -110,7 +115,7 @@ class Turns:
         others = [waiting for waiting in self._waiting if waiting.login != turn.login]
         following = self._holder = others[0] if others else self._waiting[0]
         self._leave(following)
-        if self._waiting:
+        if self._waiting or self._elsewhere is not None:
             self._begin_watch()
         assert following._granted is not None
         following._granted.callback(following)
@@ -134,7 +139,7 @@ class Turns:
         timer, turn._timer = turn._timer, None
         if timer is not None and timer.active():
             timer.cancel()
-        if not self._waiting:
+        if not self._waiting and self._elsewhere is None:
             self._stop_looking()
 
     # Who holds it, and sends nothing
@@ -146,7 +151,11 @@ class Turns:
 
     def _time(self) -> float:
         """How many seconds the holder has to send something."""
-        return self._hold / min(len(self._waiting), HOLD_PARTS)
+        return self._hold / min(max(1, self._others()), HOLD_PARTS)
+
+    def _others(self) -> int:
+        """Count those who wait."""
+        return len(self._waiting) + (0 if self._elsewhere is None else self._elsewhere())
 
     def _hurry(self, watch: IDelayedCall) -> None:
         """One more waits: the holder has less time."""
@@ -159,8 +168,8 @@ class Turns:
 
     def _look(self) -> None:
         holder = self._holder
-        assert holder is not None  # else nobody waits
+        assert holder is not None  # else nobody looks
         sent, seconds = holder.size - self._size_before, self._clock.seconds() - self._since
         self._begin_watch()
-        if not holder.busy and sent < HOLD_RATE * seconds:
+        if self._others() and not holder.busy and sent < HOLD_RATE * seconds:
             holder.give_way(f"it sent {describe_size(sent)} in {seconds:.3g} seconds, while others waited")

@@ -13,7 +13,7 @@ from zope.interface.verify import verifyClass, verifyObject
 
 from sodiumtwist import KeyPair, Limits, SingleLogin, SodiumServerFactory
 from sodiumtwist.admission.replays import IReplayMemory, ReplayMemory
-from sodiumtwist.admission.shared_store import UNSAID, ISharedStore, SharedFailures, SharedReplays, StoreDown
+from sodiumtwist.admission.shared_store import UNSAID, FailuresTogether, ISharedStore, SharedReplays, StoreDown
 from sodiumtwist.core.errors import ServerUnavailable, TooManyFailures
 
 from ..observed import ObservedTestCase
@@ -137,7 +137,7 @@ class SharedFailuresTests(SynchronousTestCase):
     def test_limits(self) -> None:
         """Each of both."""
         store = StoreInMemory()
-        shared = SharedFailures(store, False)
+        shared = FailuresTogether(store, False)
         for login in ("l", "l", None):
             self.assertIs(self.successResultOf(shared.allow("a", None, 3, 2)), True)
             shared.failed("a", login)
@@ -150,15 +150,15 @@ class SharedFailuresTests(SynchronousTestCase):
         """As was chosen. Nobody hears of what was not counted."""
         store = StoreInMemory()
         store.down = True
-        self.failureResultOf(SharedFailures(store, False).allow("a", "l", 1, 1), StoreDown)
-        self.assertIs(self.successResultOf(SharedFailures(store, True).allow("a", "l", 1, 1)), True)
-        SharedFailures(store, True).failed("a", "l")
+        self.failureResultOf(FailuresTogether(store, False).allow("a", "l", 1, 1), StoreDown)
+        self.assertIs(self.successResultOf(FailuresTogether(store, True).allow("a", "l", 1, 1)), True)
+        FailuresTogether(store, True).failed("a", "l")
         self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_nothing_to_say(self) -> None:
         """A client without an address whose login is no matter."""
         store = StoreInMemory()
-        SharedFailures(store, True).failed(None, None)
+        FailuresTogether(store, True).failed(None, None)
         self.assertFalse(store.counts)
 
 
@@ -175,7 +175,7 @@ class LoginTests(ObservedTestCase):
     ) -> SodiumServerFactory:
         factory = make_server_factory(self.clock, limits=limits)
         factory.replays = SharedReplays(self.store, ReplayMemory(), local)
-        factory.admission.shared = SharedFailures(self.store, local)
+        factory.admission.others = FailuresTogether(self.store, local)
         return factory
 
     def attempt(self, factory: SodiumServerFactory, passphrase: str = PASSPHRASE) -> Pair:

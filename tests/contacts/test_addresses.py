@@ -26,6 +26,8 @@ from sodiumtwist.contacts.addresses import (
 )
 from sodiumtwist.protocol.client_endpoints import client_endpoint
 
+from ..texts import UTF8
+
 
 class AddressTests(SynchronousTestCase):
     """A host and a port."""
@@ -257,7 +259,7 @@ PIECES = (
 class AnyTextTests(SynchronousTestCase):
     """Whatever is written."""
 
-    @given(st.lists(st.sampled_from(PIECES), max_size=9).map("".join) | st.text(max_size=20))
+    @given(st.lists(st.sampled_from(PIECES), max_size=9).map("".join) | st.text(UTF8, max_size=20))
     def test_any_text(self, text: str) -> None:
         """It becomes a description, which stays what it is."""
         for describe in (client_description, server_description):

@@ -13,6 +13,8 @@ from sodiumtwist.core.credentials import LOGIN_SIZE
 from sodiumtwist.core.errors import InvalidKey, LocalProtocolError
 from sodiumtwist.core.keys import KeyPair
 
+from ..texts import UTF8
+
 KEY = KeyPair.from_secret(b"\x11" * 32).public
 SECRET = b"\x5e" * 16
 
@@ -128,7 +130,7 @@ class URLTests(SynchronousTestCase):
         )
 
     @settings(max_examples=40)
-    @given(strategies.text())
+    @given(strategies.text(UTF8))
     def test_anything(self, text: str) -> None:
         """Only documented errors follow."""
         for start in ("sodium://", "sodium://h/#"):

@@ -23,6 +23,7 @@ from sodiumtwist.core.events import Authenticated, DataReceived, PingReceived
 from sodiumtwist.core.states import State
 from sodiumtwist.core.v1 import messages
 
+from ..texts import UTF8
 from .conversation import PIECES, play
 from .peers import (
     CLIENT_AUTH,
@@ -123,7 +124,7 @@ class HostilePeerTests(SynchronousTestCase):
                 "stream_header": st.binary(min_size=24, max_size=24),
                 "public_key": st.one_of(st.binary(min_size=32, max_size=32), st.sampled_from(WEAK_KEYS)),
                 "login": st.one_of(st.binary(max_size=128), st.binary(min_size=128, max_size=128)),
-                "passphrase": st.one_of(st.text(max_size=32).map(str.encode), st.binary(max_size=128)),
+                "passphrase": st.one_of(st.text(UTF8, max_size=32).map(str.encode), st.binary(max_size=128)),
                 "version": st.one_of(st.just(VERSION), st.integers(0, 2**32 - 1)),
                 "pdu_type": TYPES,
                 "size": st.one_of(st.just(340), SIZES),

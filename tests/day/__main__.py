@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
@@ -13,6 +14,8 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from sodiumtwist.protocol.draining import DRAIN_TIMEOUT
 
 from . import __doc__ as what_it_is
 from .account import Account
@@ -23,8 +26,14 @@ from .site import Site
 #: Seconds of a day of which each thing happens once. In longer ones it happens again.
 ROUND = 120.0
 
+#: How much more memory a server may have at the end of the day than before noon, in bytes.
+GROWTH = 8_000_000
+
 #: Seconds between two looks at clients; and at the memory of servers, as a part of the day.
 TURN, LOOK = 0.1, 0.01
+
+#: Which part of the day clients may take to finish when a server drains, where that is less than usual.
+DRAIN_SHARE = 60
 
 #: Seconds in which clients come to an end at the evening.
 EVENING = 60.0
@@ -64,7 +73,7 @@ def run(seconds: float, load: float, size: int = DISK) -> Account:
     with tempfile.TemporaryDirectory(prefix="sodiumtwist-day-") as directory:
         place = os.path.join(directory, "place")
         with disk(place, size) as room:
-            site = Site(directory, place, load)
+            site = Site(directory, place, load, min(DRAIN_TIMEOUT, max(1.0, seconds / DRAIN_SHARE)))
             try:
                 return _run(site, Happenings(site, room), seconds)
             finally:
@@ -72,7 +81,8 @@ def run(seconds: float, load: float, size: int = DISK) -> Account:
 
 
 def _run(site: Site, happenings: Happenings, seconds: float) -> Account:
-    account = Account(site)
+    # In a short one, what was started anew does not have all that it needs before noon.
+    account = Account(site, GROWTH if seconds >= ROUND else math.inf)
     site.open()
     account.begin()
     site.let_in()
@@ -96,6 +106,7 @@ def _run(site: Site, happenings: Happenings, seconds: float) -> Account:
     while not all(sender.is_idle for sender in site.senders) and time.monotonic() < limit:
         _turn(site, account, True)
         time.sleep(TURN)
+    account.problems += [f"{sender.name} did not come to its end" for sender in site.senders if not sender.is_idle]
     site.send_home()
     account.listen(time.monotonic())
     site.wait_until_empty()
@@ -105,6 +116,7 @@ def _run(site: Site, happenings: Happenings, seconds: float) -> Account:
         sum(processor_time(pid) for _, pid in site.those_of_all_day()), 1
     )
     account.problems += site.end()
+    account.figures["bytes of logs"] = site.logged
     return account
 
 

@@ -10,12 +10,9 @@ from contextlib import suppress
 from statistics import median
 
 from ..transfer.tree.forked import Forked
-from .processes import descriptors, memory
+from .processes import family, lasting_descriptors, memory
 from .senders import digest_of
 from .site import Site
-
-#: How much more memory a server may have at the end of the day than before noon, in bytes.
-GROWTH = 8_000_000
 
 
 class Account:
@@ -23,14 +20,16 @@ class Account:
     Keeps account of a day.
 
     :param site: of all that runs there.
+    :param growth: how much more memory a server may have at the end of the day than before noon, in bytes.
     :ivar problems: what should not be.
     :ivar figures: what came of it, by names.
     """
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, growth: float) -> None:
         self.problems: list[str] = []
         self.figures: dict[str, object] = {}
         self._site = site
+        self._growth = growth
         self._morning: dict[str, Counter[str]] = {}
         self._memory: dict[str, list[tuple[float, int]]] = {}
         self._answered: list[str] = []
@@ -41,7 +40,7 @@ class Account:
 
     def begin(self) -> None:
         """Look at those who are there all day, before the first clients come."""
-        self._morning = {name: descriptors(pid) for name, pid in self._site.those_of_all_day()}
+        self._morning = {name: lasting_descriptors(pid) for name, pid in self._site.those_of_all_day()}
 
     def look(self, part: float) -> None:
         """
@@ -61,7 +60,7 @@ class Account:
         for asker, tail in self._site.asking.items():
             for line in tail.lines():
                 what, name, *why = line.split()
-                if what == "answered":
+                if what == "answered" and not why:
                     self._answered.append(name)
                     self._hear("a request was answered", asker, now)
                 elif what == "failed":
@@ -89,9 +88,12 @@ class Account:
         self.figures["streams that began"] = self._lines["connected"]
         for what, seconds in self._longest.items():
             self.figures[f"longest time until {what}, in seconds"] = seconds
-        evening = {name: descriptors(pid) for name, pid in self._site.those_of_all_day()}
-        for name, morning in self._morning.items():
+        evening = {name: lasting_descriptors(pid) for name, pid in self._site.those_of_all_day()}
+        for name, pid in self._site.those_of_all_day():
+            morning, pids = self._morning[name], len(family(pid))
             more = evening[name] - morning
+            for path in [each for each in more if each.startswith("/") and evening[name][each] <= pids]:
+                del more[path]  # one that a process has opened when it was needed first
             self.figures[f"descriptors of {name}"] = f"{morning.total()} and {evening[name].total()}"
             if more:
                 self.problems.append(f"descriptors of {name} that are left: {dict(more)}")
@@ -99,7 +101,7 @@ class Account:
             before = median([size for part, size in seen if 0.2 <= part < 0.5] or [0])
             behind = median([size for part, size in seen if part >= 0.8] or [0])
             self.figures[f"memory of {name}"] = f"{before / 1e6:.1f} and {behind / 1e6:.1f} MB"
-            if behind - before > GROWTH:
+            if behind - before > self._growth:
                 self.problems.append(f"memory of {name} has grown by {(behind - before) / 1e6:.1f} MB")
 
     def _close_requests(self) -> None:

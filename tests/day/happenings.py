@@ -11,10 +11,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
-from sodiumtwist.programs.listening import ListeningService
-
 from ..operation.balanced import SERVERS
-from .site import Site
+from .processes import family
+from .site import ALL_DAY, SERVES, Site
 
 #: One after the other: each yields until it is over.
 Happening = Iterator[None]
@@ -47,10 +46,17 @@ class Happenings:
             yield
         self._site.serve(group, name)
 
+    def lose_worker(self) -> Happening:
+        """Kill one of the processes of a server that has several."""
+        self.counts["workers that were killed"] += 1
+        supervisor = self._site.groups["files"].servers[ALL_DAY]
+        serving = sum(SERVES in line for line in supervisor.lines())
+        os.kill(family(supervisor.pid)[-1], signal.SIGKILL)
+        while sum(SERVES in line for line in supervisor.lines()) == serving:
+            yield
+
     def reload(self) -> Happening:
         """Tell all servers to read anew what files say."""
-        if not hasattr(ListeningService, "reload"):
-            return
         self.counts["servers that read files anew"] += len(SERVERS) * 2
         for group in ("files", "streams"):
             for server in self._site.groups[group].servers.values():
@@ -101,6 +107,7 @@ class Happenings:
             (0.05, lambda: self.restart("files", "one", drain)),
             (0.10, lambda: self.restart("requests", "one", kill)),
             (0.15, lambda: self.restart("streams", "one", kill)),
+            (0.19, self.lose_worker),
             (0.22, self.reload),
             (0.30, self.fill),
             (0.38, self.make_room),

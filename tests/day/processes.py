@@ -5,8 +5,12 @@ What the system tells of a process and of those that it has started.
 from __future__ import annotations
 
 import os
+import time
 from collections import Counter
 from contextlib import suppress
+
+#: How often a process is looked at, to find what stays; and seconds between two looks.
+LOOKS, BETWEEN = 5, 0.03
 
 
 def family(pid: int) -> list[int]:
@@ -45,6 +49,19 @@ def descriptors(pid: int) -> Counter[str]:
                 with suppress(OSError):
                     kinds[os.readlink(f"/proc/{one}/fd/{number}").partition(":[")[0]] += 1
     return kinds
+
+
+def lasting_descriptors(pid: int) -> Counter[str]:
+    """
+    Count the open descriptors as :func:`descriptors` does, without those that are soon closed, such as of a balancer
+    that asks how the process is.
+    """
+    found = descriptors(pid)
+    for _ in range(LOOKS - 1):
+        time.sleep(BETWEEN)
+        # Of each kind the least.
+        found &= descriptors(pid)
+    return found
 
 
 def processor_time(pid: int) -> float:

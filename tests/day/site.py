@@ -6,17 +6,24 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from collections.abc import Iterator
 
 from ..operation.balanced import CARRYING_ON, SERVERS, Balanced
 from ..operation.carrying_on import PASSPHRASE
-from ..processes import PUBLIC, wait_until
+from ..processes import PATIENCE, PUBLIC, wait_until
 from ..transfer.tree.forked import Forked, forking
 from .senders import Sender, Sender1
 from .tails import Tail
 
 #: The server of each group that is there all day.
 ALL_DAY = "three"
+
+#: Seconds that clients do nothing between one thing and the next, and those that send files, where the load is 1.
+PAUSE, SENDERS_PAUSE = 0.02, 1.0
+
+#: How many processes it has for files, and what its log says when one of them serves.
+WORKERS, SERVES = 2, " serves"
 
 
 class Site:
@@ -26,15 +33,18 @@ class Site:
     :param directory: for all of it.
     :param place: where files are kept; on a file system of its own, if it is to be filled up.
     :param load: how much clients do, from 0 to 1.
+    :param patience: seconds in which clients may finish when a server drains.
     """
 
-    def __init__(self, directory: str, place: str, load: float) -> None:
+    def __init__(self, directory: str, place: str, load: float, patience: float) -> None:
         self.directory = directory
         self.place = place
         self.load = load
+        self._patience = ("--drain-timeout", f"{patience:g}")
         self.programs: list[Forked] = []
         self.groups = {
-            name: Balanced(self.folder(name), self.start, False) for name in ("files", "streams", "requests")
+            name: Balanced(self.folder(name), self.start, name != "requests")
+            for name in ("files", "streams", "requests")
         }
         self.senders: list[Sender] = []
         self.asking: dict[Forked, Tail] = {}
@@ -58,9 +68,13 @@ class Site:
         """Start a server of a group."""
         servers = self.groups[group]
         if group == "files":
-            servers.serve(name, "--directory", self.place, "--share", self.place, "--min-free", "0")
+            several = ("--workers", str(WORKERS)) if name == ALL_DAY else ()
+            kept = ("--directory", self.place, "--share", self.place, "--min-free", "0")
+            server = servers.serve(name, *kept, *self._patience, *several)
+            if several:
+                server.wait_for(SERVES, WORKERS)
         elif group == "streams":
-            servers.serve(name, "--forward", self._service)
+            servers.serve(name, "--forward", self._service, *self._patience)
         else:
             servers.answer(name, os.path.join(self.directory, "journal"))
 
@@ -83,18 +97,24 @@ class Site:
             *("--to", self.groups["streams"].endpoint, "--server-key", PUBLIC, "--passphrase-file", "pass"),
         )
         self._entrance = self.tunnel.wait_for("listening on 127.0.0.1:").split()[-1]
+        host, port = self._entrance.split(":")
+        with socket.create_connection((host, int(port)), PATIENCE) as connection:
+            # Behind this it runs, and has all that it opens for itself.
+            connection.sendall(b"x")
+            connection.recv(1)
+        self.wait_until_empty()
 
     def let_in(self) -> None:
         """Start the clients."""
         files, streams, requests = (self.groups[name].endpoint for name in ("files", "streams", "requests"))
         login = f"serverKey={PUBLIC}:login=username:passphraseFile={os.path.join(self.directory, 'pass')}"
         for where in (f"sodium:{streams}:{login}", f"tcp:{self._entrance}", f"tcp:{self._entrance}"):
-            talker = self.start(CARRYING_ON, "talk", where)
+            talker = self.start(CARRYING_ON, "talk", where, str(PAUSE / self.load))
             self.talking[talker] = Tail(talker)
         for name in "ab":
-            asker = self.start(CARRYING_ON, "ask", requests, PUBLIC, name, "2")
+            asker = self.start(CARRYING_ON, "ask", requests, PUBLIC, name, "2", str(PAUSE / self.load))
             self.asking[asker] = Tail(asker)
-        out, pause = self.folder("out"), 1 / self.load
+        out, pause = self.folder("out"), SENDERS_PAUSE / self.load
         for number, kind in enumerate((Sender, Sender, Sender1)):
             self.senders.append(kind(self.start, files, f"sender{number}", out, pause, number))
 
@@ -129,6 +149,15 @@ class Site:
             server.kill(signal.SIGTERM)
         statuses = [server.wait() for server in servers]
         return [f"a server has ended with status {status}" for status in statuses if status not in (0, -signal.SIGTERM)]
+
+    @property
+    def logged(self) -> int:
+        """How many bytes the servers of the end of the day have written to their logs."""
+        return sum(
+            os.path.getsize(server.output_path)
+            for balanced in self.groups.values()
+            for server in balanced.servers.values()
+        )
 
     def close(self) -> None:
         """End all, however far it is."""

@@ -26,7 +26,7 @@ EXAMPLE = os.path.join(ROOT, "docs", "howto", "haproxy.cfg")
 SERVERS = {"one": 11, "two": 12, "three": 13}
 
 #: The ports of the example: where clients connect, where servers listen, and where they tell how they are.
-PORT, SERVER_PORT, HEALTH_PORT = 5555, 5556, 9101
+PORT, SERVER_PORT, HEALTH_PORT = 5555, 5556, 9100
 
 CARRYING_ON = "tests.operation.carrying_on"
 
@@ -96,7 +96,8 @@ class Balanced:
         return self._serve(
             name,
             "twistd",
-            *("-n", "--pidfile=", "sodium", "--key", SECRET, "--passphrase", PASSPHRASE, *options, "--endpoint"),
+            *("-n", "--pidfile=", "sodium", "--key", SECRET, "--passphrase", PASSPHRASE),
+            *("--metrics", f"tcp:{HEALTH_PORT}:interface={self.address(name)}", *options, "--endpoint"),
         )
 
     def answer(self, name: str, journal: str) -> Forked:

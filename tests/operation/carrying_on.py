@@ -5,14 +5,14 @@ by lines of standard output.
 ``answer JOURNAL ENDPOINT``
     Answers requests. Each is written to the journal, a line for each, before its answer leaves. Several servers may
     have the same journal.
-``ask ENDPOINT KEY NAME COUNT``
-    Makes so many requests at once by a :class:`~sodiumtwist.ReconnectingClient`, again and again. Tells
-    ``answered ID``, or ``failed ID`` and why.
+``ask ENDPOINT KEY NAME COUNT PAUSE``
+    Makes so many requests at once by a :class:`~sodiumtwist.ReconnectingClient`; some seconds behind each answer, the
+    next one. Tells ``answered ID``, or ``failed ID`` and why.
 ``echo ENDPOINT``
     Sends back what comes.
-``talk ENDPOINT``
-    Says a line, waits until it comes back, and says the next one. A ``ClientService`` connects again when the
-    connection is lost, and the line is said anew. Tells ``said NUMBER`` and ``connected``.
+``talk ENDPOINT PAUSE``
+    Says a line, waits until it comes back, and some seconds later says the next one. A ``ClientService`` connects again
+    when the connection is lost, and the line is said anew. Tells ``said NUMBER`` and ``connected``.
 
 Those that listen end by SIGTERM. The others do so in order by SIGINT: what was asked is waited for.
 """
@@ -42,7 +42,7 @@ from ..processes import SECRET
 LOGIN, PASSPHRASE = "username", "from the balancer"
 
 #: Seconds that each request takes. So some are under way whenever a server ends.
-TAKES = 0.02
+TAKES = 0.1
 
 #: Seconds between two tries to connect. Without a limit of its own a client waits longer each time.
 AGAIN = 0.1
@@ -64,8 +64,10 @@ def answer(reactor: Any, journal: str, endpoint: str) -> None:
     file = os.open(journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
     async def respond(peer: Peer, payload: bytes) -> bytes:
-        await deferLater(reactor, TAKES)
+        await deferLater(reactor, TAKES / 2)
         os.write(file, payload + b"\n")
+        # So some that were acted on are not answered when the server is killed.
+        await deferLater(reactor, TAKES / 2)
         return payload
 
     pair = KeyPair.from_secret(bytes.fromhex(SECRET))
@@ -84,7 +86,7 @@ def answer(reactor: Any, journal: str, endpoint: str) -> None:
     stop_by(reactor, lambda: Deferred.fromCoroutine(stop()))
 
 
-def ask(reactor: Any, endpoint: str, key: str, name: str, at_once: str) -> None:
+def ask(reactor: Any, endpoint: str, key: str, name: str, at_once: str, pause: str) -> None:
     """``ask``"""
     client = ReconnectingClient(
         reactor,
@@ -113,7 +115,7 @@ def ask(reactor: Any, endpoint: str, key: str, name: str, at_once: str) -> None:
 
         asking.addCallbacks(answered, failed)
         # Never within the call that has answered: that of many would fill the stack.
-        asking.addBoth(lambda _: reactor.callLater(0, next_one))
+        asking.addBoth(lambda _: reactor.callLater(float(pause), next_one))
 
     def stop() -> Deferred[None]:
         nonlocal stopped
@@ -142,6 +144,7 @@ class Talker(LineReceiver):
     delimiter = b"\n"
     reactor: Any
     transport: Any
+    pause = 0.0
     #: How many have come back, of all connections.
     said = 0
     lost = False
@@ -160,7 +163,7 @@ class Talker(LineReceiver):
             return
         Talker.said += 1
         tell("said", Talker.said)
-        self.reactor.callLater(TAKES, self.say)
+        self.reactor.callLater(self.pause, self.say)
 
     def drain_received(self) -> None:
         self.transport.loseConnection()
@@ -170,10 +173,10 @@ class Talker(LineReceiver):
         tell("lost", reason.getErrorMessage())
 
 
-def talk(reactor: Any, endpoint: str) -> None:
+def talk(reactor: Any, endpoint: str, pause: str) -> None:
     """``talk``"""
     factory = Factory.forProtocol(Talker)
-    Talker.reactor = reactor
+    Talker.reactor, Talker.pause = reactor, float(pause)
     service = ClientService(clientFromString(reactor, endpoint), factory, lambda attempt: AGAIN, reactor)
     service.startService()
     stop_by(reactor, service.stopService)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import signal
 
-from ..processes import PUBLIC
+from ..processes import PUBLIC, wait_until
 from ..transfer.tree.forked import Forked
 from .balanced import SERVERS, BalancedTestCase
 from .carrying_on import PASSPHRASE
@@ -15,18 +15,6 @@ from .carrying_on import PASSPHRASE
 
 class FilesTests(BalancedTestCase):
     """Files, which three servers keep in one folder."""
-
-    told = False
-
-    def start_all(self, *options: str) -> None:
-        """
-        Start the servers, and HAProxy.
-
-        :param options: of the servers.
-        """
-        for name in SERVERS:
-            self.group.serve(name, "--directory", "place", *options)
-        self.group.balance()
 
     def send(self, *arguments: str, host: str = "") -> Forked:
         """
@@ -40,76 +28,92 @@ class FilesTests(BalancedTestCase):
             *("send", "--key", PUBLIC, "--endpoint", endpoint, "--passphrase", PASSPHRASE, "--json", *arguments),
         )
 
-    def test_one_is_killed(self) -> None:
-        """The same command again goes on at another server, with what has come of the file."""
-        self.start_all()
+    def test_carry_on(self) -> None:
+        """
+        What is on its way when a server drains comes to its end there, and who comes goes elsewhere at once. When one
+        is killed, the same command again goes on at another server, with what has come of the file.
+        """
+        for name in SERVERS:
+            self.group.serve(name, "--directory", "place", "--drain-timeout", "60")
+        self.group.balance()
+        drained = self.drain_one()
         self.make_file("large", 60_000_000)
         client = self.send("large")
-        first = self.group.with_client()
-        self.servers[first].wait_for_written(5_000_000)
-        self.servers[first].kill()
+        killed = self.group.with_client(drained)
+        self.servers[killed].wait_for_written(5_000_000)
+        self.servers[killed].kill()
         self.assertEqual(client.wait(), 4)
-        (partial,) = os.listdir(self.path("place", "username"))
+        (partial,) = (name for name in os.listdir(self.path("place", "username")) if name.endswith(".part"))
         there = os.stat(self.path("place", "username", partial)).st_size
         client = self.send("large")
         self.assertEqual((client.wait(), client.errors), (0, []))
         self.assertEqual(client.events[-1]["bytes"], 60_000_000 - there)
         self.assertTrue(self.read("place/username/large") == self.read("large"))
-        self.assertEqual(os.listdir(self.path("place", "username")), ["large"])
+        self.assertEqual(sorted(os.listdir(self.path("place", "username"))), ["large", "small", "stream"])
 
-    def test_one_drains(self) -> None:
-        """What is on its way when a server drains comes to its end there, and who comes goes elsewhere at once."""
-        self.start_all()
-        self.make_file("large", 60_000_000)
+    def drain_one(self) -> str:
+        """Have a server drain while a client sends a stream to it, and return its name."""
+        os.mkfifo(self.path("pipe"))
         self.write("small", b"small")
-        client = self.send("large")
-        first = self.group.with_client()
-        self.servers[first].wait_for_written(5_000_000)
-        self.servers[first].kill(signal.SIGTERM)
-        other = self.send("small")
-        self.assertEqual((other.wait(), other.errors), (0, []))
-        # All is stored, and then the server asks its clients to leave.
-        self.assertEqual(client.wait(), 9)
-        self.assert_one_line(client.errors, "1 file and 60.0 MB stored: the server is shutting down; the same command ")
-        self.assertTrue(self.read("place/username/large") == self.read("large"))
-        self.assertEqual(self.servers[first].wait(), -signal.SIGTERM)
-        client = self.send("large")
-        self.assertEqual((client.wait(), client.events[-1]["bytes"], client.errors), (0, 0, []))
+        first_part, rest = os.urandom(1_000_000), os.urandom(1_000_000)
+        before = {name: server.written for name, server in self.servers.items()}
+        client = self.send("--name", "stream", "pipe")
+        with open(self.path("pipe"), "wb", buffering=0) as pipe:
+            pipe.write(first_part)
+            drained = self.group.with_client()
+            server = self.servers[drained]
+            wait_until(lambda: server.written > before[drained] + len(first_part) / 2, "some of it")
+            server.kill(signal.SIGTERM)
+            # Its /healthz says so. Whoever is connected stays.
+            self.group.wait_for(drained, "DOWN")
+            self.assertEqual(self.group.known()[drained]["scur"], "1")
+            other = self.send("small")
+            self.assertEqual((other.wait(), other.errors), (0, []))
+            pipe.write(rest)
+        self.assertEqual((client.wait(), client.errors), (0, []))
+        self.assertTrue(self.read("place/username/stream") == first_part + rest)
+        self.assertEqual(server.wait(), -signal.SIGTERM)
+        return drained
 
     def test_addresses(self) -> None:
         """The log has the clients' addresses, and those are counted for the limits."""
-        self.start_all("--limit", "per-address=1")
-        for name in ("two", "three"):
-            self.group.tell(f"set server sodium/{name} state maint")
-        self.make_file("large", 200_000_000)
-        here, there = f"{self.group.network}.101", f"{self.group.network}.102"
-        client = self.send("large", host=here)
-        server = self.servers[self.group.with_client()]
-        server.wait_for_written(1_000_000)
+        server = self.group.serve("one", "--directory", "place", "--limit", "per-address=1")
+        self.group.balance()
         self.write("small", b"small")
-        other = self.send("small", host=here)
-        self.assertEqual(other.wait(), 2)
-        self.assert_one_line(other.errors, "behind a proxy it may be full")
-        server.wait_for(f"{here}:")
-        other = self.send("small", host=there)
-        self.assertEqual((other.wait(), other.errors), (0, []))
-        self.assertIn(f" of 'username' from {there}:", server.wait_for(there))
-        client.kill()
+        here, there = f"{self.group.network}.101", f"{self.group.network}.102"
+        os.mkfifo(self.path("pipe"))
+        client = self.send("--name", "stream", "pipe", host=here)
+        with open(self.path("pipe"), "wb", buffering=0) as pipe:
+            self.group.with_client()
+            other = self.send("small", host=here)
+            self.assertEqual(other.wait(), 2)
+            self.assert_one_line(other.errors, "behind a proxy it may be full")
+            other = self.send("small", host=there)
+            self.assertEqual((other.wait(), other.errors), (0, []))
+            pipe.write(b"stream")
+        self.assertEqual((client.wait(), client.errors), (0, []))
+        for host in (here, there):
+            server.wait_for(f" of 'username' from {host}:")
 
 
-class CarryOnTests(BalancedTestCase):
-    """Clients that connect again."""
+class RequestTests(BalancedTestCase):
+    """Requests, to servers that are programs of somebody's own: of those HAProxy knows whether they listen."""
 
     told = False
 
-    def test_requests(self) -> None:
-        """None is acted on twice, and none is lost of which the client has an answer."""
+    def test_carry_on(self) -> None:
+        """
+        None is acted on twice, and none is lost of which the client has an answer: not when a server is killed, not
+        when one drains, and not when there is none for a while.
+        """
         for name in SERVERS:
             self.group.answer(name, "journal")
         self.group.balance()
-        client = self.program("ask", self.group.endpoint, PUBLIC, "a", "20")
+        client = self.program("ask", self.group.endpoint, PUBLIC, "a", "20", "0")
         client.wait_for("answered", 100)
         killed = self.group.with_client()
+        # When it has acted on some that it has not answered.
+        wait_until(lambda: len(self.read("journal").split()) > len(client.lines()), "requests that were acted on")
         self.servers[killed].kill()
         client.wait_for("answered", len(client.lines()) + 100)
         failed = [line for line in client.lines() if line.startswith("failed")]
@@ -117,6 +121,12 @@ class CarryOnTests(BalancedTestCase):
         drained = self.group.with_client(killed)
         self.servers[drained].kill(signal.SIGTERM)
         self.servers[drained].wait()
+        client.wait_for("answered", len(client.lines()) + 100)
+        # Now there is none for a while.
+        last = self.group.with_client(killed, drained)
+        self.servers[last].kill(signal.SIGTERM)
+        self.group.wait_for(last, "DOWN")
+        self.group.answer(killed, "journal")
         client.wait_for("answered", len(client.lines()) + 100)
         client.kill(signal.SIGINT)
         client.wait()
@@ -129,7 +139,11 @@ class CarryOnTests(BalancedTestCase):
         self.assertEqual([line for line in client.lines() if line.startswith("failed")], failed)
         self.assertLessEqual({line.split()[2] for line in failed}, {"ConnectionCut"})
 
-    def test_streams(self) -> None:
+
+class StreamTests(BalancedTestCase):
+    """Streams, handed on to a service."""
+
+    def test_carry_on(self) -> None:
         """
         Programs that connect again go on, by a ``ClientService`` and by a tunnel. A server that drains lets the streams
         go on that it has, and tells the clients; nobody new comes to it.
@@ -157,8 +171,8 @@ class CarryOnTests(BalancedTestCase):
         entrance = tunnel.wait_for("listening on 127.0.0.1:").split()[-1]
         login = f"serverKey={PUBLIC}:login=username:passphraseFile={self.path('pass')}"
         talkers = [
-            self.program("talk", f"sodium:{self.group.endpoint}:{login}"),
-            self.program("talk", f"tcp:{entrance}"),
+            self.program("talk", f"sodium:{self.group.endpoint}:{login}", "0.01"),
+            self.program("talk", f"tcp:{entrance}", "0.01"),
         ]
         for talker in talkers:
             talker.wait_for("said", 5)

@@ -18,6 +18,7 @@ from sodiumtwist.programs import interrupts
 from sodiumtwist.programs.interrupts import (
     ENDING_SIGNALS,
     SECOND_LOOK,
+    TERMINAL_LOOK,
     end_in_order,
     exit_on_signals,
     has_terminal,
@@ -109,6 +110,28 @@ class SignalTests(SynchronousTestCase):
             come(signal.SIGTERM)
             self.assertEqual(self.came[-1], signal.SIGHUP)
             self.came.clear()
+
+    def test_terminal_that_has_closed(self) -> None:
+        """Long ago, and nobody said so: SIGHUP has files read again, and nothing is looked at any more."""
+        self.start()
+        there = [True]
+        self.patch(interrupts, "has_terminal", lambda: there[0])
+        for looks in (1, 2, 3):
+            as_at_start(self)
+            self.start()
+            there[0] = True
+            reactor = StartingReactor()
+            end_in_order(reactor, self.reload, lambda: self.came.append("told"))
+            reactor.advance(TERMINAL_LOOK)
+            there[0] = False
+            for _ in range(looks):
+                reactor.advance(TERMINAL_LOOK)
+            come(signal.SIGHUP)
+            reactor.called.pop()[0]()
+            # It may have closed a moment before the first of these looks.
+            self.assertEqual(self.came, ["told", signal.SIGHUP] if looks == 1 else ["reload"])
+            self.came.clear()
+        self.assertEqual(reactor.getDelayedCalls(), [])
 
     def test_terminal_closes_at_the_end(self) -> None:
         """When another signal has come, it ends nothing a second time."""

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from unittest import SkipTest
 
+from sodiumtwist.operation.logs import LogLimits
 from sodiumtwist.programs.options import DEFAULT_LOGIN
 
 from .. import crowd
@@ -254,8 +255,8 @@ class DescriptorTests(LoadTestCase):
         self.assert_all_arrived(self.ask(honest)())
         self.assert_answers()
         self.send_strangers_away(strangers, server)
-        # Of each that it can't take Twisted says three lines at most.
-        self.assert_quiet_log(server, 3 * 300 + OTHER_LINES)
+        # Of each that it can't take Twisted says three lines, of which so many of a kind are written.
+        self.assert_quiet_log(server, 3 * LogLimits().lines + 2 * OTHER_LINES)
 
     def test_usual_number(self) -> None:
         """With the 1,024 that many systems give, and the default limits, strangers do not take what others need."""

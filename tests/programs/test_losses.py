@@ -85,6 +85,7 @@ class StatusTests(SynchronousTestCase):
             (with_code(ServerUnavailable("full"), Code.NO_ROOM), 8, "not let in by tcp:host:1: full"),
             (with_code(ServerUnavailable("stops"), Code.SHUTTING_DOWN), 9, "not let in by tcp:host:1: stops"),
             (ServerUnavailable("left"), 2, "cannot connect to tcp:host:1: left"),
+            (ConnectionCut("cut"), 2, "cannot connect to tcp:host:1: cut"),
             (ConnectionDone(), 2, "cannot connect to tcp:host:1: Connection was closed cleanly."),
         ):
             self.assertEqual(self.explain(reason, let_in=False), (status, line))

@@ -4,7 +4,9 @@ What a service takes of its files while it runs: SIGHUP, and what comes of it.
 
 from __future__ import annotations
 
+import gc
 import os
+import weakref
 from dataclasses import fields
 from typing import Any
 
@@ -35,6 +37,7 @@ from sodiumtwist.transfer.receiver import UploadFactory
 from sodiumtwist.tunnel import TunnelFactory, TunnelLimits
 
 from ..admission.test_passwords import cheap
+from ..certificates import Authority
 from ..known_servers import know, write_servers
 from ..logs import logged
 from ..pair import Pair, RecordingClient
@@ -164,7 +167,7 @@ class ServerTests(ReloadTestCase):
             self.rewrite("key", text)
             lines = self.reload(service)
             self.assertEqual(len(lines), 1)
-            self.assertRegex(lines[0], f"^not all could be read again, and what .* before: key.*{why}")
+            self.assertRegex(lines[0], f"^not all could be read again, so this is as it was before: key.*{why}")
             self.assertNotIn("sodium: ", lines[0])
             self.assertTrue(self.let_in(service, bytes.fromhex(PUBLIC), "first"))
         os.unlink("key")
@@ -315,6 +318,23 @@ class ServerTests(ReloadTestCase):
         self.assertTrue(os.path.exists("pid"))
         self.assertIs(service._factory.replays, replays)
 
+    def test_nothing_piles_up(self) -> None:
+        """However often it reads them, it has its first options, its last ones, and no more descriptors."""
+        set_password("users", "ann", cheap("secret"))
+        self.write("keys", f"{PUBLIC}\n")
+        Authority("known").issue("cert", "server.example")
+        words = ("--auth", "argon2:users", "--authorized-keys", "keys", "--replay-db", "db")
+        service = self.start("-k", SECRET, *words, "-e", "ssl:1:privateKey=cert:certKey=cert")
+        seen = [weakref.ref(service.options)]
+        began = os.listdir("/dev/fd")
+        for _ in range(5):
+            self.assertEqual(self.reload(service), [HOLDS])
+            assert service.options is not None
+            seen.append(weakref.ref(service.options))
+        gc.collect()
+        self.assertEqual([ref() is not None for ref in seen], [True, *[False] * 4, True])
+        self.assertEqual(os.listdir("/dev/fd"), began)
+
     def test_fault(self) -> None:
         """One of the program's own ends nothing, either."""
         service = self.start("-k", SECRET)
@@ -323,18 +343,25 @@ class ServerTests(ReloadTestCase):
             raise ValueError("a fault")
 
         self.patch(tap, "read_key", fail)
-        self.assertIn("what was there before: a fault of the program", self.reload(service)[-1])
+        self.assertIn("it was before: a fault of the program", self.reload(service)[-1])
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
 
     def test_forward(self) -> None:
-        """The joined connections of a server that forwards streams have its limits and times."""
+        """Joined connections of a server that forwards have its limits and times, and the endpoint its files."""
         service = self.start("-k", SECRET, "--forward", "127.0.0.1:1")
+        before = service._factory.application.endpoint  # type: ignore[attr-defined]
         more = ("--tcp-keepalive", "7", "--limit", "stranger-lines=3", "--limit", "connections=50")
         self.assertEqual(self.change_words(service, "-k", SECRET, "--forward", "127.0.0.1:1", *more), [HOLDS])
         assert isinstance(service._factory, StreamServerFactory)
         tunnel = service._factory.application
         assert isinstance(tunnel, TunnelFactory)
         self.assertEqual((tunnel.tcp_keepalive, tunnel.limit), (7, 50))
+        self.assertIsNot(tunnel.endpoint, before)
+        os.mkdir("roots")
+        words = ("-k", SECRET, "--forward", "tls:backend.example:1:trustRoots=roots")
+        service = self.start(*words)
+        os.rmdir("roots")
+        self.assertRegex(self.reload(service)[0], "so this is as it was before: --forward: .*roots")
 
 
 class FactoryTests(ReloadTestCase):

@@ -487,7 +487,7 @@ class RootTests(ProcessTestCase):
             file.write("second\n")
         server.process.send_signal(signal.SIGHUP)
         server.wait_for(
-            "not all could be read again, and what holds of that is what was there before: "
+            "not all could be read again, so this is as it was before: "
             "key: Permission denied[^;]*; the certificate of ssl:.*/cert': Permission denied"
         )
         self.assertEqual(server.stop(), -signal.SIGTERM)

@@ -44,6 +44,9 @@ from ..versions import each_version, spoken
 FEW = 5
 MANY = 40
 
+#: The sums about clients that are let in, and leave.
+SERVED = (f"{MANY - FEW} more logins", f"{MANY - FEW} more clients that left")
+
 LIMITS = Limits(stranger_lines=FEW, client_lines=FEW, failures_per_address=1000, failures_per_login=1000)
 
 
@@ -67,8 +70,14 @@ class FloodTests(SynchronousTestCase):
     def factory(self, **more: object) -> SodiumServerFactory:
         return make_server_factory(self.clock, **{"limits": LIMITS, **more})  # type: ignore[arg-type]
 
-    def flood(self, act: Callable[[], object], *expected: str) -> list[LogEvent]:
-        """Do it over and over. Of each kind of line there are few, and a sum a minute later."""
+    def flood(self, act: Callable[[], object], *others: str, connections: int = MANY) -> list[LogEvent]:
+        """
+        Do it over and over. Of each kind of line there are few, and a sum a minute later.
+
+        :param others: the sums, but for that of connections.
+        :param connections: how many there are in all.
+        """
+        expected = [*others, f"{connections - FEW} more connections"]
         for _ in range(MANY):
             act()
         self.flushLoggedErrors()
@@ -125,19 +134,20 @@ class FloodTests(SynchronousTestCase):
     def test_valid_client(self) -> None:
         """One in a loop: its limit is another one."""
         factory = self.factory()
-        self.flood(lambda: self.session(factory), f"{MANY - FEW} more logins")
-        self.assertIn(f"most often: as {LOGIN!r}", formatEvent(self.events[-1]) or "")
+        events = self.flood(lambda: self.session(factory), *SERVED)
+        (logins,) = (line for event in events if "more logins" in (line := formatEvent(event)) and "in 60" in line)
+        self.assertIn(f"most often: as {LOGIN!r}", logins)
 
     def test_application_that_fails(self) -> None:
         factory = self.factory(protocol=Failing)
-        self.flood(lambda: self.session(factory, b"x"), f"{MANY - FEW} more failures", f"{MANY - FEW} more logins")
+        self.flood(lambda: self.session(factory, b"x"), *SERVED, f"{MANY - FEW} more failures")
 
     def test_request_that_fails(self) -> None:
         def respond(peer: Peer, payload: bytes) -> bytes:
             raise Boom
 
         factory = self.factory(protocol=None, respond=respond)
-        self.flood(lambda: self.session(factory, b"x"), f"{MANY - FEW} more failures", f"{MANY - FEW} more logins")
+        self.flood(lambda: self.session(factory, b"x"), *SERVED, f"{MANY - FEW} more failures")
 
     def test_logout_that_fails(self) -> None:
         @implementer(IRealm)
@@ -147,7 +157,7 @@ class FloodTests(SynchronousTestCase):
 
         portal = Portal(Realm(), [AnyChecker(lambda credentials: b"")])
         factory = self.factory(checker=portal)
-        self.flood(lambda: self.session(factory), f"{MANY - FEW} more failures", f"{MANY - FEW} more logins")
+        self.flood(lambda: self.session(factory), *SERVED, f"{MANY - FEW} more failures")
 
     def test_dropped_clients(self) -> None:
         """That break the protocol once they are in."""
@@ -165,9 +175,7 @@ class FloodTests(SynchronousTestCase):
         factory = UploadFactory(
             Store(), SERVER_PAIR, AnyChecker(lambda _: PASSPHRASE.encode()), clock=self.clock, limits=LIMITS
         )
-        self.flood(
-            lambda: self.session(factory, b"x"), f"{MANY - FEW} more logins", f"{MANY - FEW} more lines about uploads"
-        )
+        self.flood(lambda: self.session(factory, b"x"), *SERVED, f"{MANY - FEW} more lines about uploads")
 
     def test_uploads_that_wait(self) -> None:
         """For a FIFO's reader, each until its client leaves."""
@@ -186,7 +194,7 @@ class FloodTests(SynchronousTestCase):
             f"{MANY - FEW} more logins",
             f"{2 * MANY - FEW} more lines about uploads",
             # Of version 2 it does not close in order: its upload has no end.
-            *([f"{MANY - FEW} more dropped clients"] if spoken() == 2 else []),
+            f"{MANY - FEW} more {'dropped clients' if spoken() == 2 else 'clients that left'}",
         )
 
     def test_blocks(self) -> None:
@@ -213,7 +221,12 @@ class FloodTests(SynchronousTestCase):
             for transport in transports:
                 transport.lose(transport.farewell)
 
-        self.flood(come_and_go, f"{2 * MANY - FEW} more lines about limits", f"{MANY - FEW} more refusals")
+        self.flood(
+            come_and_go,
+            f"{2 * MANY - FEW} more lines about limits",
+            f"{MANY - FEW} more refusals",
+            connections=2 * MANY,
+        )
 
     def test_stop(self) -> None:
         """Who is dropped when the server stops is summed up as well; nothing is left behind."""
@@ -230,6 +243,7 @@ class FloodTests(SynchronousTestCase):
         for transport in transports:
             transport.lose(transport.farewell)
         lines = [formatEvent(event) or "" for event in self.events]
-        self.assertEqual(len(lines), FEW + 2)
-        self.assertIn(f"{MANY - FEW} more refusals", lines[-1])
+        self.assertEqual(len(lines), 2 * (FEW + 2))
+        for what in ("connections", "refusals"):
+            self.assertEqual(sum(f"{MANY - FEW} more {what} in " in line for line in lines), 1, lines)
         self.assertEqual(self.clock.getDelayedCalls(), [])

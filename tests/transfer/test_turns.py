@@ -125,6 +125,23 @@ class TurnTests(SynchronousTestCase):
         self.clock.advance(10_000)
         self.assertEqual(self.given_way, [])
 
+    def test_elsewhere(self) -> None:
+        """Who waits in another process waits as well as one here, whether it came before or behind the turn's begin."""
+        elsewhere = 0
+        self.turns = Turns("it", self.clock, 180, lambda: elsewhere)
+        turn = self.take()
+        self.clock.advance(10 * HOLD)
+        self.assertEqual(self.given_way, [])
+        elsewhere = 1
+        self.clock.advance(HOLD)
+        self.assertEqual(self.given_way, ["it sent 0 B in 30 seconds, while others waited"])
+        waiting = self.turns.take("b")
+        waiting.cancel()
+        self.failureResultOf(waiting, CancelledError)
+        self.clock.advance(HOLD)
+        self.assertEqual(len(self.given_way), 2)
+        self.turns.release(turn)
+
     def test_sends(self) -> None:
         """Who sends goes on; so does who has to wait for a slow reader."""
         turn = self.take()

@@ -658,9 +658,10 @@ class ReceiverTests(SynchronousTestCase):
         self.upload.make_way("others wait")
         self.assert_broken_off(Code.STORAGE, "others wait")
         self.assertEqual((self.upload.outcome, self.factory.receiving), ("abandoned", set()))
-        told = [formatEvent(event) for event in events[-2:]]
+        told = [formatEvent(event) for event in events[-3:]]
         self.assertIn("cannot store an upload of 'l' from 192.168.1.1:54321: others wait", told[0])
-        self.assertIn("broke off: others wait; kept abandoned", told[1])
+        self.assertIn("192.168.1.1:54321 as 'l' is gone after", told[1])
+        self.assertIn("broke off: others wait; kept abandoned", told[2])
 
     def test_makes_way_for_others(self) -> None:
         """Of a FIFO, after half a minute: one byte and PONGs do not hold it for ever."""

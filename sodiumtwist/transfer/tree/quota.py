@@ -6,8 +6,10 @@ threads of sessions, several at once.
 from __future__ import annotations
 
 import errno
+import math
 import os
 import stat
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from threading import Lock
@@ -24,6 +26,11 @@ class Floor(Protocol):
     def take(self, size: int) -> None:
         """Ask for room; an ``OSError`` says that too little would stay free."""
 
+
+#: Where others write, too, what a login has is counted anew behind so many seconds, and behind so many times as long as
+#: that takes.
+COUNTED_AGAIN = 1.0
+COUNTED_AGAIN_SHARE = 20
 
 #: The blocks of nearly all file systems have so many bytes. A hole has none, but those that begin before its end.
 BLOCK = 4096
@@ -75,12 +82,24 @@ class Quotas:
     :param limit: how many bytes the files of one login may have together, also those that are not whole; ``None`` for
         no limit.
     :param floor: what keeps some of the file system free; ``None`` for nothing.
+    :param alone: whether nobody else writes there. Else what other processes have written meanwhile is found some
+        seconds later, and a login may be over its quota by that.
+    :param clock: returns seconds, which never go back.
     """
 
-    def __init__(self, directory: str, limit: int | None, floor: Floor | None = None) -> None:
+    def __init__(
+        self,
+        directory: str,
+        limit: int | None,
+        floor: Floor | None = None,
+        alone: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._directory = directory
         self._limit = limit
         self._floor = floor
+        self._alone = alone
+        self._clock = clock
         self._floor_lock = Lock()
         # Each for as long as a session of that login has it: so they are no more than there are sessions, and what
         # others change in the folders is noticed.
@@ -102,7 +121,8 @@ class Quotas:
         with self._lock:
             account = self._accounts.get(folder)
             if account is None:
-                account = _Account(os.path.join(self._directory, folder), self._limit)
+                path = os.path.join(self._directory, folder)
+                account = _Account(path, self._limit, None if self._alone else self._clock)
                 self._accounts[folder] = account
 
         def take(size: int) -> None:
@@ -124,23 +144,40 @@ class Quotas:
 
 
 class _Account:
-    """What one login has, over all of its sessions."""
+    """
+    What one login has, over all of its sessions.
 
-    def __init__(self, folder: str, limit: int) -> None:
+    :param clock: tells when to count anew; ``None`` where that is never needed.
+    """
+
+    def __init__(self, folder: str, limit: int, clock: Callable[[], float] | None) -> None:
         self._folder = folder
         self._limit = limit
+        self._clock = clock
+        self._counted_again = math.inf
         # None until it was looked for, in the thread of the first session that needs it.
         self._used: int | None = None
         self._lock = Lock()
 
     def take(self, size: int) -> None:
         with self._lock:
+            if self._clock is not None and self._clock() >= self._counted_again:
+                self._used = None
             if self._used is None:
                 # What was removed before is not there when it is looked for.
                 if size < 0:
                     return
-                self._used = size_of(self._folder)
+                self._used = self._count()
             if size > 0 and self._used + size > self._limit:
                 limit = describe_limit(self._limit)
                 raise OSError(errno.EDQUOT, f"this login would have more than {limit}, see --quota")
             self._used = max(0, self._used + size)
+
+    def _count(self) -> int:
+        if self._clock is None:
+            return size_of(self._folder)
+        began = self._clock()
+        size = size_of(self._folder)
+        ended = self._clock()
+        self._counted_again = ended + max(COUNTED_AGAIN, COUNTED_AGAIN_SHARE * (ended - began))
+        return size

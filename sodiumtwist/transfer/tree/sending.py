@@ -116,9 +116,9 @@ class Sending:
         self._answers: dict[int, Verdicts] = {}
         # Whether the thread walks, and whether all is found.
         self._walks = self._all_found = False
-        # Why nothing more can be asked; and whether nothing more is to be asked.
+        # Why nothing more can be asked; and whether nothing more is to be asked, or need be.
         self._winds_up: NotDone | None = None
-        self._asked_all = False
+        self._asked_all = self._is_enough = False
         # How many bytes the receiver has written.
         self._written = 0
         self._finishing = False
@@ -172,9 +172,12 @@ class Sending:
         """
         The receiver is about to stop, and may be asked nothing more. What was announced is still sent and settled.
 
-        :param why: what :meth:`start` fails with when that is done; unless the receiver was asked for the last time.
+        :param why: what :meth:`start` fails with when that is done; unless the receiver was asked for the last time, or
+            all was announced and there are no folders whose times are to be set.
         """
         if not (self._over or self._asked_all):
+            folders = isinstance(self._found, Walk) and self._found.has_folders
+            self._is_enough = self._all_found and not folders
             self._all_found, self._winds_up = True, why
             self.go_on()
 
@@ -272,7 +275,12 @@ class Sending:
         if isinstance(self._found, Walk):
             self._walk_on(self._found)
         if self._winds_up is not None:
-            if not self._unsettled:
+            if self._unsettled:
+                return
+            if self._is_enough:
+                self._end_all()
+                self._sent.callback(None)
+            else:
                 self.fail(Failure(self._winds_up))
         elif self._all_found and not self._announced and not self._finishing and self._feed.idle:
             self._finishing = True

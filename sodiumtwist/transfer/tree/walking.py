@@ -252,6 +252,11 @@ class Walk:
         batch.left_out, self._left_out = self._left_out, []
         return batch if entries or batch.left_out else None
 
+    @property
+    def has_folders(self) -> bool:
+        """Whether there is a folder among what was found so far."""
+        return bool(self._folders)
+
     def times(self, but: set[bytes]) -> Iterator[bytes]:
         """
         Make the requests that set the times of folders, from the deepest up.

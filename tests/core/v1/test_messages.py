@@ -23,6 +23,7 @@ from sodiumtwist.core.keys import parse_key
 from sodiumtwist.core.v1 import messages
 from sodiumtwist.core.v1.messages import ClientAuth, PDUType, ServerHelo
 
+from ...texts import UTF8
 from .. import peers
 from ..peers import (
     CLIENT_AUTH,
@@ -383,7 +384,9 @@ class WireTests(SynchronousTestCase):
 
     @given(
         st.one_of(
-            st.text(), st.text(min_size=64, max_size=64), st.text("0123456789abcdefABCDEF", min_size=60, max_size=68)
+            st.text(UTF8),
+            st.text(UTF8, min_size=64, max_size=64),
+            st.text("0123456789abcdefABCDEF", min_size=60, max_size=68),
         )
     )
     def test_parse_key(self, text: str) -> None:

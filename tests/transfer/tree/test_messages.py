@@ -51,6 +51,8 @@ from sodiumtwist.transfer.tree.messages import (
     encode,
 )
 
+from ...texts import UTF8
+
 REQUESTS = (StoreFiles, FetchFiles, ListFolder, Announce, SetTimes, Finish)
 ANSWERS = (Place, Found, Listing, Verdicts, Done)
 
@@ -112,7 +114,7 @@ class RoundTripTests(SynchronousTestCase):
     def test_all(self, message: Message) -> None:
         self.assertEqual(decoder(type(message))(encode(message)), message)
 
-    @given(st.one_of(*MESSAGES.values()), st.dictionaries(st.sampled_from(["a", "later", "zz"]), st.text()))
+    @given(st.one_of(*MESSAGES.values()), st.dictionaries(st.sampled_from(["a", "later", "zz"]), st.text(UTF8)))
     def test_unknown_fields(self, message: Message, unknown: dict[str, str]) -> None:
         """“Fields that are not known are passed over”, of messages and of what they list."""
         plain = msgspec.msgpack.decode(encode(message))

@@ -21,6 +21,8 @@ from sodiumtwist.transfer.tree.names import (
     temporary_name,
 )
 
+from ...texts import UTF8
+
 #: What bad paths are made of.
 HOSTILE = st.lists(
     st.sampled_from([b"/", b".", b"..", b"\0", b"a", b"\n", b"\xff", b".a.01234567.part", b"x" * 254, b"d/" * 32]),
@@ -150,7 +152,7 @@ class TemporaryTests(SynchronousTestCase):
         self.assertNotEqual(temporary_name(b"x" * 255), temporary_name(b"x" * 254))
         self.assertEqual(random_name(b"a", "01234567"), b".a.01234567.part")
 
-    @given(st.one_of(st.binary(min_size=1, max_size=255), st.text(min_size=1, max_size=85).map(os.fsencode)))
+    @given(st.one_of(st.binary(min_size=1, max_size=255), st.text(UTF8, min_size=1, max_size=85).map(os.fsencode)))
     def test_form(self, name: bytes) -> None:
         """It is known for one, is short enough for any file system, and cuts no character."""
         temporary = temporary_name(name)

@@ -217,6 +217,43 @@ class QuotaTests(QuotaTestCase):
         self.assertEqual(sum(taken), 10_000 // 3)
 
 
+class OthersTests(QuotaTestCase):
+    """Other processes write there, too."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.now = 0.0
+        self.take = Quotas(self.directory, 100, alone=False, clock=lambda: self.now).for_login("ann")
+
+    def test_found(self) -> None:
+        """What they write is found soon, and what was removed is not counted twice."""
+        self.take(40)
+        self.write("ann/a", 40)
+        self.write("ann/b", 50)
+        self.take(10)
+        self.now += quota.COUNTED_AGAIN
+        self.assert_full(self.take, 20)
+        os.unlink(os.path.join(self.directory, "ann", "b"))
+        self.now += quota.COUNTED_AGAIN
+        self.take(-50)
+        self.take(60)
+        self.assert_full(self.take, 1)
+
+    def test_slow(self) -> None:
+        """Where to count takes long, it is done less often."""
+
+        def slow(folder: str) -> int:
+            self.now += 1
+            return 40
+
+        self.patch(quota, "size_of", slow)
+        for _ in range(2):
+            self.take(60)
+            self.now += quota.COUNTED_AGAIN_SHARE - 1
+            self.assert_full(self.take, 60)
+            self.now += 1
+
+
 class GivenBackTests(QuotaTestCase):
     """What a session does not need in the end it gives back, so that the next file has it."""
 

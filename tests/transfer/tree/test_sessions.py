@@ -32,6 +32,7 @@ from sodiumtwist.transfer import FileClient, Files, UploadFactory
 from sodiumtwist.transfer.tree.delivery import Delivery
 from sodiumtwist.transfer.tree.receiving import WAITING_LIMIT
 from sodiumtwist.transfer.tree.sending import Stream
+from sodiumtwist.transfer.tree.walking import Walk
 
 from ...logs import logged
 from ...uploads import PAIR, ListSource, MemoryStore
@@ -242,6 +243,26 @@ class BrokenOffTests(SessionTestCase):
         self.assertEqual(set(told.outcomes.values()), {"stored"})
         self.assertEqual(len(told.outcomes), 4)
         self.assert_over(pair)
+
+    def test_all_was_announced(self) -> None:
+        """
+        Of files alone nothing is missing when they are settled. So nobody sends them again, least of all a stream, of
+        which a second one would be stored.
+        """
+        made: list[Callable[[], Walk | Stream]] = [
+            lambda: walk(self.here / "one" / "a"),
+            lambda: Stream(ListSource([b"abc", b"def"]), b"stream"),
+        ]
+        for find in made:
+            pair, told = self.connect(), Told()
+            stored = pair.client.store(find(), told)
+            while not told.begun:
+                pair.advance()
+            pair.server.drain()
+            pair.settle()
+            self.successResultOf(stored)
+            self.assertEqual(set(told.outcomes.values()), {"stored"})
+            self.close(pair)
 
     def test_server_is_about_to_stop_while_fetching(self) -> None:
         self.each_time(True, lambda pair: pair.server.drain(), RequestFailed)

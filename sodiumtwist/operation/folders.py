@@ -1,0 +1,62 @@
+"""
+Folders that a service has for as long as it runs. One that was killed leaves its own behind; the next one takes it
+away, since nothing in it is of use to anybody.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from contextlib import suppress
+
+from ..describe.log import Logger
+
+_log = Logger()
+
+#: What the names match, where those of temporary files are.
+_NAME = re.compile(r"sodiumtwist-workers-(?P<process>[1-9][0-9]*)-.*")
+
+
+def make_folder() -> str:
+    """
+    Make a folder that nobody else can enter.
+
+    :return: its path.
+    :raises OSError: when it can't be made.
+    """
+    return tempfile.mkdtemp(prefix=f"sodiumtwist-workers-{os.getpid()}-")
+
+
+def remove_folder(path: str) -> None:
+    """Remove one, with all that is in it. What can't be removed stays."""
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def remove_abandoned() -> None:
+    """Remove those of our own whose process is gone, and say so."""
+    above = tempfile.gettempdir()
+    with suppress(OSError), os.scandir(above) as entries:
+        for entry in entries:
+            found = _NAME.fullmatch(entry.name)
+            if found is None or _is_alive(int(found["process"])):
+                continue
+            if entry.is_dir(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_uid == os.geteuid():
+                remove_folder(entry.path)
+                _log.info(
+                    "removed {path}, which a server left behind that was killed",
+                    event="folder_removed",
+                    path=entry.path,
+                )
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    # It is somebody else's; or there are no such numbers.
+    except (PermissionError, OverflowError):
+        pass
+    return True
