@@ -65,7 +65,8 @@ FOLDERS = {
         protocol.direct
         protocol.sockets  protocol.ports  protocol.proxy_header  protocol.rounds  protocol.client_endpoints
         protocol.outbox  protocol.reading  protocol.no_hello
-        protocol.farewell  protocol.lifecycle  protocol.base  protocol.server  protocol.draining  protocol.client
+        protocol.farewell  protocol.lifecycle  protocol.census  protocol.base  protocol.server  protocol.draining
+        protocol.client
         protocol.asking  protocol.answering  protocol.requests
         protocol.factories  protocol
     """,

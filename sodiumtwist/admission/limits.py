@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from operator import itemgetter
 from typing import Any, Generic, Protocol, TypeVar
@@ -276,6 +276,11 @@ class Admission(Generic[Counted]):
             reported.limit = limits.per_address
         self._by_address.change(limits.failures_per_address, limits.failure_seconds)
         self._by_login.change(limits.failures_per_login, limits.failure_seconds)
+
+    @property
+    def ends(self) -> Iterable[Counted]:
+        """All that are counted, in the order in which they came."""
+        return self._addresses
 
     def counted(self) -> tuple[int, int, int]:
         """Count connections: all, those whose client is not let in yet, and those from where most come."""
