@@ -358,7 +358,7 @@ class ServerTests(ReloadTestCase):
         self.assertEqual((tunnel.tcp_keepalive, tunnel.limit), (7, 50))
         self.assertIsNot(tunnel.endpoint, before)
         os.mkdir("roots")
-        words = ("-k", SECRET, "--forward", "tls:backend.example:1:trustRoots=roots")
+        words = ("-k", SECRET, "--forward", "tls:192.0.2.1:1:trustRoots=roots")
         service = self.start(*words)
         os.rmdir("roots")
         self.assertRegex(self.reload(service)[0], "so this is as it was before: --forward: .*roots")
@@ -484,13 +484,13 @@ class TunnelTests(ReloadTestCase):
             return "typed"
 
         self.patch(asking, "ask_passphrase", ask)
-        service = self.start("--to", "tcp:example.org:1", "--server-key", PUBLIC)
+        service = self.start("--to", "tcp:192.0.2.1:1", "--server-key", PUBLIC)
         for _ in range(2):
             self.assertEqual(self.reload(service), [HOLDS])
             self.assertEqual(self.connected_to(service)[1], ("username", "typed"))
         self.assertEqual(len(asked), 1)
         service = self.start("--to", "home")
-        write_servers(home={"endpoint": "tcp:example.org:2"})
+        write_servers(home={"endpoint": "tcp:192.0.2.1:2"})
         self.assertRegex(self.reload(service)[0], "before: a tunnel that runs asks for no passphrase; use --pass")
         self.assertEqual(len(asked), 1)
 
