@@ -193,6 +193,9 @@ class ServerTests(ReloadTestCase):
         self.patch(tap, "read_passphrase", denied)
         self.reload(service)
         self.assertTrue(self.let_in(service, bytes.fromhex(PUBLIC), "second"))
+        # At the start there is nothing that could hold.
+        error = self.assertRaises(SystemExit, self.start, "--key-file", "key")
+        self.assertIn("key: Permission denied", str(error.code))
 
     def test_fresh_key(self) -> None:
         """A key that was made for the run stays for the run."""
@@ -294,6 +297,14 @@ class ServerTests(ReloadTestCase):
         self.addCleanup(os.rename, f"{where}-gone", where)
         self.assertRegex(self.reload(service)[0], f"before: {where}: No such file or directory$")
         self.assertTrue(self.let_in(service, bytes.fromhex(PUBLIC), "second"))
+
+    def test_nowhere(self) -> None:
+        """The folder where it was started is gone: what has no relative path is read again all the same."""
+        os.mkdir("gone")
+        os.chdir("gone")
+        os.rmdir(os.path.join(self.directory, "gone"))
+        service = self.start("-k", SECRET)
+        self.assertEqual(self.reload(service), [HOLDS])
 
     def test_companions(self) -> None:
         """They are told before and behind it; and a server that stops reads nothing again."""
