@@ -65,7 +65,8 @@ FOLDERS = {
         protocol.direct
         protocol.sockets  protocol.ports  protocol.proxy_header  protocol.rounds  protocol.client_endpoints
         protocol.outbox  protocol.reading  protocol.no_hello
-        protocol.farewell  protocol.lifecycle  protocol.base  protocol.server  protocol.draining  protocol.client
+        protocol.farewell  protocol.lifecycle  protocol.census  protocol.base  protocol.server  protocol.draining
+        protocol.client
         protocol.asking  protocol.answering  protocol.requests
         protocol.factories  protocol
     """,
@@ -146,7 +147,7 @@ FOLDERS = {
         programs.leftovers  programs.place_options  programs.places
         programs.endpoint_strings  programs.renewing
         programs.inherited  programs.listening  programs.status_companion  programs.accompanying
-        programs.shown_commands  programs.services  programs.tap  programs.tunneltap
+        programs.shown_commands  programs.door  programs.services  programs.tap  programs.tunneltap
         programs.worker  programs.running  programs.keys
         programs.passwd  programs.inviting  programs.durations  programs.reached
         programs.command_options  programs.key_options  programs.bars

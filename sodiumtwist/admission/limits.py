@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from operator import itemgetter
 from typing import Any, Generic, Protocol, TypeVar
@@ -277,17 +277,26 @@ class Admission(Generic[Counted]):
         self._by_address.change(limits.failures_per_address, limits.failure_seconds)
         self._by_login.change(limits.failures_per_login, limits.failure_seconds)
 
+    @property
+    def ends(self) -> Iterable[Counted]:
+        """All that are counted, in the order in which they came."""
+        return self._addresses
+
     def counted(self) -> tuple[int, int, int]:
         """Count connections: all, those whose client is not let in yet, and those from where most come."""
-        unauthenticated = len(self._strangers) + len(self._deciding)
-        return len(self._addresses), unauthenticated, max(self._counts.values(), default=0)
+        return len(self._addresses), self.unauthenticated, max(self._counts.values(), default=0)
 
     # Connections
 
     @property
+    def unauthenticated(self) -> int:
+        """How many connections are not authenticated."""
+        return len(self._strangers) + len(self._deciding)
+
+    @property
     def authenticated(self) -> int:
-        """How many connections are."""
-        return len(self._addresses) - len(self._strangers) - len(self._deciding)
+        """How many are."""
+        return len(self._addresses) - self.unauthenticated
 
     def arrived(self, end: Counted, unplaced: bool | None = None) -> list[TurnedAway[Counted]]:
         """

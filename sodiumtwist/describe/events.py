@@ -158,7 +158,7 @@ EVENTS: dict[str, EventKind] = {
     "reload_incomplete": EventKind("warn", "program options", "options that take effect at the next start alone"),
     "draining": EventKind("info", "seconds count", "the service stops; what is under way gets so long to finish"),
     "status_listening": EventKind("info", "address", "where metrics, health and the status page are"),
-    "status_failed": EventKind("critical", "what", "metrics, health or the status page could not be told"),
+    "status_failed": EventKind("critical", "", "metrics, health or the status page could not be told"),
     "notify_failed": EventKind("warn", "where reason", "systemd can't be told about the service"),
     "companion_failed": EventKind("critical", "who", "what runs beside the service failed"),
     # The processes of --workers.

@@ -15,7 +15,7 @@ from twisted.internet.error import ConnectionAborted
 from twisted.python.failure import Failure
 
 from ..admission.decision import Decision, Stake, Verdict
-from ..admission.limits import TurnedAway, speaks_for_others
+from ..admission.limits import TurnedAway, proxy_of
 from ..admission.networks import counted_address, network
 from ..core.connection import PENDING_LIMIT_2, Code, ServerConnection
 from ..core.errors import (
@@ -83,7 +83,7 @@ class SodiumServerProtocol(SodiumProtocol):
         super().connectionMade()
         if factory.observer is not None:
             factory.observer.arrived(self)
-        self._below.unplaced = speaks_for_others(self.transport)
+        self._below.unplaced = proxy_of(self.transport) is not None
         if self._below.unplaced:
             read_proxy_header(self.transport)
         turned_away = factory.admission.arrived(self, self._below.unplaced)
