@@ -51,7 +51,12 @@ PATIENCE = 60.0
 
 
 def _read_at_start(environment: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in environment.items() if name.startswith(READ_AT_START) and name != UNBUFFERED}
+    read = {name: value for name, value in environment.items() if name.startswith(READ_AT_START)}
+    read.pop(UNBUFFERED, None)
+    # Where this process looks already, too.
+    if set(read.get("PYTHONPATH", "").split(os.pathsep)) <= {*sys.path, ""}:
+        read.pop("PYTHONPATH", None)
+    return read
 
 
 class Forked:
@@ -65,7 +70,9 @@ class Forked:
     :ivar returncode: its exit status, or the number of a signal below zero, once that is known.
     """
 
-    def __init__(self, forking: Forking, program: Sequence[str], stdin: int, cwd: str, env: Mapping[str, str]) -> None:
+    def __init__(
+        self, forking: Forking, program: Sequence[str], stdin: int, cwd: str, env: Mapping[str, str], session: bool
+    ) -> None:
         self._forking = forking
         self.returncode: int | None = None
         ours: list[IO[bytes] | None] = [None] * 3
@@ -79,7 +86,8 @@ class Forked:
             ours[number] = os.fdopen(reading, "rb") if number else os.fdopen(writing, "wb")
         self.stdin, self.stdout, self.stderr = ours
         try:
-            self.pid: int = forking.ask({"program": [*program], "in": cwd, "environment": dict(env)}, theirs)
+            asked = {"program": [*program], "in": cwd, "environment": dict(env), "session": session}
+            self.pid: int = forking.ask(asked, theirs)
         finally:
             for descriptor in theirs:
                 os.close(descriptor)
@@ -153,14 +161,15 @@ def _forking(read_at_start: tuple[tuple[str, str], ...]) -> Forking:
     return process
 
 
-def fork(program: Sequence[str], stdin: int, cwd: str, env: Mapping[str, str]) -> Forked:
+def fork(program: Sequence[str], stdin: int, cwd: str, env: Mapping[str, str], session: bool = False) -> Forked:
     """
     Start a program in a process that has its imports already. All tests of this process share the one that forks.
 
     :param program: ``sodiumtwist`` or ``twistd``, and its arguments.
     :param stdin: a descriptor, or as :class:`subprocess.Popen` takes it.
+    :param session: whether it gets a session of its own.
     """
-    return Forked(_forking(tuple(sorted(_read_at_start(os.environ).items()))), program, stdin, cwd, env)
+    return Forked(_forking(tuple(sorted(_read_at_start(os.environ).items()))), program, stdin, cwd, env, session)
 
 
 def can_fork(env: Mapping[str, str]) -> bool:
@@ -209,6 +218,8 @@ def fork_as_told(descriptor: int) -> dict[str, Any]:
 
 def be(message: dict[str, Any]) -> None:
     """In a forked process: be the program, and end as that does."""
+    if message["session"]:
+        os.setsid()
     os.environ.clear()
     os.environ.update(message["environment"])
     time.tzset()
