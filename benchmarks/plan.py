@@ -40,7 +40,7 @@ class Plan:
     :ivar crowd_bytes: bytes that all connections of a crowd send together.
     :ivar crowd_rounds_to: the largest crowd that is measured in each round. Larger ones take long, so they are
         measured once.
-    :ivar worker_logins: how many logins a server of one process, and one of several, is given.
+    :ivar worker_logins: how many logins each process of a server is given.
     :ivar worker_requests: how many requests.
     :ivar delays: the delays of lines, in each direction.
     :ivar distance_bytes: bytes over a line without a limit.
@@ -69,8 +69,8 @@ class Plan:
     crowds: tuple[int, ...] = (1, 10, 100, 1_000, 10_000)
     crowd_bytes: int = 2048 * MIB
     crowd_rounds_to: int = 1_000
-    worker_logins: int = 2_000
-    worker_requests: int = 40_000
+    worker_logins: int = 1_000
+    worker_requests: int = 20_000
     delays: tuple[float, ...] = (0.0, 0.01, 0.05, 0.1)
     distance_bytes: int = 512 * MIB
     stop_and_wait_seconds: float = 1.0
@@ -99,8 +99,8 @@ QUICK = Plan(
     starts=1,
     crowds=(1, 10, 1_000),
     crowd_bytes=16 * MIB,
-    worker_logins=20,
-    worker_requests=200,
+    worker_logins=10,
+    worker_requests=100,
     delays=(0.0, 0.01),
     distance_bytes=16 * MIB,
     stop_and_wait_seconds=0.2,

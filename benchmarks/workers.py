@@ -3,12 +3,14 @@ One server that is one process, and one that is two, on as many cores: fresh log
 
 The clients work on the same cores, so the time that passes says nothing. What counts is the processor time of the
 server's own processes: with a core for each it could do so many logins in a second, or requests, as the busiest of them
-takes time for; and no more than all of them together leave room for, whoever supervises among them.
+takes time for; and no more than all of them together leave room for, whoever supervises among them. Each process that
+serves has a client's process of its own: a server with more cores is given as much more to do at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 
 from .child import HOST
@@ -18,13 +20,13 @@ from .programs import LISTENING, PAIR, TWISTD, Program
 from .tables import Failed, Figure, Table, in_turn, progress
 from .usage import processor_seconds
 
-#: How many clients' processes there are.
-CLIENTS = 2
-
 #: How many workers, and so cores.
 WORKERS = 2
 
-WAYS = {"one process": (), f"{WORKERS} workers": ("--workers", str(WORKERS))}
+WAYS: Mapping[str, tuple[Sequence[str], int]] = {
+    "one process": ((), 0),
+    f"{WORKERS} workers": (("--workers", str(WORKERS)), WORKERS),
+}
 
 #: Nobody is turned away, and logins have no line of the log each: so many in a second have none in the long run.
 LIMITS = ("unauthenticated=10000", "per-address=10000", "client-lines=1", "stranger-lines=1")
@@ -56,37 +58,33 @@ def busiest(whole: float, each: list[float], cores: int) -> float:
     return max([whole / cores, *each])
 
 
-def _measure(what: str, options: tuple[str, ...], count: int) -> Figure:
-    with Child("peers.workers", "serve") as echo:
-        port = echo.hear()["port"]
-        place = ["--discard"] if what == "logins" else ["--forward", f"tcp:{HOST}:{port}"]
+def _measure(what: str, options: Sequence[str], workers: int, count: int) -> Figure:
+    with ExitStack() as stack:
+        place = ["--discard"]
+        if what == "requests":
+            echo = stack.enter_context(Child("peers.workers", "serve"))
+            place = ["--forward", f"tcp:{HOST}:{echo.hear()['port']}"]
         limits = [word for limit in LIMITS for word in ("--limit", limit)]
-        serving = "".join(rf"(?=.*worker {number} serves)" for number in range(1, 1 + (WORKERS if options else 0)))
+        serving = "".join(rf"(?=.*worker {number} serves)" for number in range(1, 1 + workers))
         command = [*TWISTD, "sodium", "--endpoint", f"tcp:0:interface={HOST}", *place, *limits, *options]
-        with Program(command, rf"(?s){serving}.*?{LISTENING}", SODIUMTWIST_KEY=PAIR.secret.hex()) as server:
-            pid = server.process.pid
-            workers = children_of(pid)
-            _ask_all(what, int(server.found), max(1, count // 10))
-            before, each_before = _taken(pid), [_taken(worker) for worker in workers]
-            _ask_all(what, int(server.found), count)
-            each = [_taken(worker) - taken for worker, taken in zip(workers, each_before, strict=True)]
-            whole = _taken(pid) - before
-    return Figure.of_pieces(count, busiest(whole, each, len(workers) or 1), whole)
-
-
-def _ask_all(what: str, port: int, count: int) -> None:
-    asked = {"what": what, "port": port, "key": PAIR.secret.hex(), "count": max(1, count // CLIENTS)}
-    clients = [Child("peers.workers", "run", **asked) for _ in range(CLIENTS)]
-    try:
+        ready = rf"(?s){serving}.*?{LISTENING}"
+        server = stack.enter_context(Program(command, ready, SODIUMTWIST_KEY=PAIR.secret.hex()))
+        asked = {"what": what, "port": int(server.found), "key": PAIR.secret.hex(), "count": count}
+        clients = [stack.enter_context(Child("peers.workers", "run", **asked)) for _ in range(workers or 1)]
+        # Each has done some of it by now, to warm up.
         for client in clients:
             client.hear()
+        pid = server.process.pid
+        serve = children_of(pid)
+        before, each_before = _taken(pid), [_taken(worker) for worker in serve]
         for client in clients:
             client.say_go()
         for client in clients:
             client.hear()
-    finally:
-        for client in clients:
-            client.end()
+        each = [_taken(worker) - taken for worker, taken in zip(serve, each_before, strict=True)]
+        whole = _taken(pid) - before
+    done = count * len(clients)
+    return Figure.of_pieces(done, busiest(whole, each, len(clients)), whole)
 
 
 def run(plan: Plan) -> Iterator[Table]:
@@ -105,6 +103,6 @@ def run(plan: Plan) -> Iterator[Table]:
             upside_down=True,
             cpu_unit="s per 1,000",
         )
-        measure = {name: partial(_measure, what, options, counts[what]) for name, options in WAYS.items()}
+        measure = {name: partial(_measure, what, *way, counts[what]) for name, way in WAYS.items()}
         in_turn(table, measure, plan.rounds, plan.warm_up)
         yield table

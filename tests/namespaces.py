@@ -6,10 +6,11 @@ Root alone can make such.
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import sysconfig
 
-from .outside import find_program
+from .outside import find_program, missing
 from .pages import ROOT
 
 #: Where units, and the image, have the program.
@@ -49,9 +50,13 @@ def isolating(*namespaces: str) -> list[str]:
     Begin a command that runs in namespaces of its own, as the first process there, and ends with it.
 
     :param namespaces: besides those of mounts and processes.
-    :raises SkipTest: where a program for that is missing.
+    :raises SkipTest: where that can't be had.
     """
     for program in "unshare", "nsenter", "mount", "setpriv":
         find_program(program, "util-linux")
     others = [f"--{name}" for name in namespaces]
-    return ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", *others, "bash", "-c"]
+    command = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", *others, "bash", "-c"]
+    done = subprocess.run([*command, "mount -t tmpfs none /mnt"], capture_output=True, text=True)
+    if done.returncode:
+        raise missing(f"namespaces can't be had here: {done.stderr.strip()}")
+    return command

@@ -237,7 +237,9 @@ class PageTestCase(ProcessTestCase):
         """
         page = read_page(path)
         blocks = [
-            block for block in read_blocks(page) if LANGUAGES[block.language] and not (block.included or block.not_run)
+            block
+            for block in read_blocks(page)
+            if (LANGUAGES[block.language] or block.caption) and not (block.included or block.not_run)
         ]
         self._prepare(page, "".join(block.text for block in blocks))
         for block in blocks:
@@ -364,7 +366,7 @@ class PageTestCase(ProcessTestCase):
                 with open(self.path(name), "w") as file:
                     file.write(text)
         program = line.split()[0]
-        if program not in STAYING:
+        if program not in STAYING or "--check" in line:
             printed = [self._run_to_its_end(command, where, self._directory_of(machine)) for machine in machines]
             self._url = next(filter(_PRINTED.fullmatch, printed[0]), self._url)
             for other in printed[1:]:

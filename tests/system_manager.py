@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from .namespaces import INSTALL, isolating, what_to_install
-from .outside import find_program
+from .outside import find_program, missing
 from .processes import PATIENCE, ProcessTestCase, unmeasured
 
 #: Where Debian has it; it stands in no PATH.
@@ -57,12 +57,13 @@ class SystemManager:
 
     def __init__(self, case: ProcessTestCase) -> None:
         find_program(SYSTEMD, "systemd")
+        isolated = isolating("uts", "ipc", "cgroup")
         group = self._make_group()
         case.addCleanup(self._remove_group, group)
         written = case.path("written")
         os.mkdir(written)
         self._running = case.run_process(
-            [*isolating("uts", "ipc", "cgroup"), PREPARE, "prepare", written, *what_to_install()],
+            [*isolated, PREPARE, "prepare", written, *what_to_install()],
             env=unmeasured(),
             # Before it has its namespaces: the group that it is in becomes the root of all of its own.
             preexec_fn=lambda: (group / "cgroup.procs").write_text(str(os.getpid())),
@@ -74,8 +75,11 @@ class SystemManager:
     def _make_group() -> Path:
         with open("/proc/mounts") as mounts:
             places = [line.split()[1] for line in mounts if line.split()[2] == "cgroup2"]
-        group = Path(places[0], f"sodiumtwist-test-{os.getpid()}")
-        group.mkdir()
+        try:
+            group = Path(places[0], f"sodiumtwist-test-{os.getpid()}")
+            group.mkdir()
+        except (IndexError, OSError) as error:
+            raise missing(f"no control group can be had here: {error!r}") from None
         return group
 
     @staticmethod

@@ -30,6 +30,7 @@ from benchmarks.peers.counting import ECHO, SIZE, Asker, Counter
 from benchmarks.plan import Plan
 from benchmarks.scale import affordable
 from benchmarks.tables import Failed, Figure, NotInstalled, Row, Table, in_turn
+from benchmarks.workers import busiest
 
 from .forking import Forked, fork
 from .pair import MemoryTransport
@@ -246,6 +247,25 @@ class RunTests(ProcessTestCase):
         with redirect_stderr(StringIO()) as said:
             self.assertRaises(SystemExit, parse_options, ["--rounds", "0"])
         self.assertIn("--rounds: takes a number from 1 on, not '0'", said.getvalue())
+
+
+class WorkerTests(ProcessTestCase):
+    """Servers of several processes."""
+
+    def test_logins(self) -> None:
+        """What the processes take is found, one by one. Here there is one worker."""
+        code = (
+            "from benchmarks import workers; "
+            "figure = workers._measure('logins', ['--workers', '1'], 1, 10); print(figure.value > 0, figure.cpu > 0)"
+        )
+        running = self.run_process([sys.executable, "-c", code], cwd=ROOT, env=unmeasured())
+        self.assertEqual((running.wait(), running.output), (0, ["True True"]), running.errors)
+
+    def test_busiest(self) -> None:
+        """The least time is that of the busiest worker; or what all of them take, on all cores."""
+        self.assertEqual(busiest(3.0, [1.0, 1.9], 2), 1.9)
+        self.assertEqual(busiest(4.0, [1.5, 1.5], 2), 2.0)
+        self.assertEqual(busiest(4.0, [], 1), 4.0)
 
 
 class ScaleTests(ProcessTestCase):

@@ -32,7 +32,7 @@ from .pages import LANGUAGES, ROOT, PageTestCase, pages, read_blocks, read_page
 from .test_layering import FOLDERS, PACKAGE, name_of
 
 #: The ends of what pages show beside examples: units, settings and the like, which have tests of their own.
-SHOWN = (".service", ".socket", ".toml", ".cfg", "Containerfile")
+SHOWN = (".service", ".socket", ".toml", ".cfg", ".conf", ".yml", "Containerfile")
 
 
 class PageTests(PageTestCase):

@@ -5,6 +5,8 @@ Under TLS, where a network lets only that through: real processes, and an author
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 
 from twisted.internet import endpoints
 from twisted.trial.unittest import SynchronousTestCase
@@ -47,6 +49,28 @@ class TLSTests(ProcessTestCase):
         self.assertEqual((client.wait(), client.errors), (0, []))
         self.assertTrue(self.read("out") == self.read("file"))
         server.wait_for("--to tls:127.0.0.1:")
+
+    def test_renewed(self) -> None:
+        """Behind SIGHUP who comes sees the new certificate; who is there goes on with the old one, on the same port."""
+        server = self.start(self.authority.issue(self.path("cert"), "localhost"), "--directory", "up")
+        client = self.start_client("send", "--name", "long", "-", stdin=subprocess.PIPE)
+        client.stdin.write(b"begun ")
+        client.stdin.flush()
+        server.wait_for("is authenticated as 'username'")
+        other = Authority("other")
+        other.issue(self.path("next"), "localhost")
+        os.rename(self.path("next"), self.path("cert"))
+        server.process.send_signal(signal.SIGHUP)
+        server.wait_for("read again what files say")
+        known, self.endpoint = self.endpoint, self.endpoint.replace(self.roots, other.publish(self.path("others")))
+        self.assertEqual(self.start_client("ping", "-c", "1").wait(), 0)
+        self.endpoint = known
+        refused = self.start_client("ping", "-c", "1")
+        self.assertEqual(refused.wait(), 2)
+        client.stdin.write(b"and ended")
+        client.stdin.close()
+        self.assertEqual((client.wait(), client.errors), (0, []))
+        self.assertEqual(self.read("up/username/long"), b"begun and ended")
 
     def assert_refused(self, certificate: str, line: str) -> None:
         server = self.start(certificate, "--file", "out")

@@ -47,6 +47,7 @@ from .processes import (
     Running,
     clean_environment,
     unmeasured,
+    wait_until,
 )
 from .versions import each_version, only
 
@@ -696,18 +697,33 @@ class TunnelProcessTests(ProcessTestCase):
                     received += receiver.recv(1 << 20)
                 self.assertTrue(received == data[:size])
 
+    def is_refused(self) -> bool:
+        try:
+            self.connect().close()
+        except ConnectionRefusedError:
+            return True
+        return False
+
     def test_stops_in_order(self) -> None:
-        """Both services end at once with streams open, without a traceback."""
+        """Streams that are open go on to their end, then both services end, without a traceback. Nobody new comes."""
         backend, server, tunnel = self.start_with_socket()
         client = self.connect()
         accepted, _ = backend.accept()
         with accepted:
-            client.sendall(b"x")
-            self.assertEqual(accepted.recv(1), b"x")
-            for process in (tunnel, server):
-                process.stop()
-                process.wait_for("Server Shut Down")
-                self.assertFalse([line for line in process.output + process.errors if "Traceback" in line])
+            for byte in (b"x", b"y"):
+                client.sendall(byte)
+                self.assertEqual(accepted.recv(1), byte)
+                if byte == b"x":
+                    for process in (tunnel, server):
+                        process.process.send_signal(signal.SIGTERM)
+                        process.wait_for("stopping; .* that get 10 seconds")
+                    wait_until(self.is_refused, "the port to close")
+            client.shutdown(socket.SHUT_WR)
+            self.assertEqual(accepted.recv(1), b"")
+        for process in (tunnel, server):
+            self.assertEqual(process.wait(), -signal.SIGTERM)
+            process.wait_for("Server Shut Down")
+            self.assertFalse([line for line in process.output + process.errors if "Traceback" in line])
 
     def start_redis(self) -> str:
         program = find_program("redis-server", "redis-server")

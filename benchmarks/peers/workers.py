@@ -76,6 +76,7 @@ async def _ask(reactor: Any, port: int, key: bytes, count: int) -> None:
         asked: Deferred[None] = asker.ask(data)
         return asked.addCallback(lambda _: askers.append(asker))
 
+    await in_flight(ask, max(1, count // 10), STREAMS)
     # All streams are there: the time that counts begins.
     tell(ready=True)
     wait_to_go()
@@ -89,6 +90,7 @@ def run(what: str, port: int, key: str, count: int) -> dict[str, Any]:
 
     async def work(reactor: Any) -> dict[str, Any]:
         if what == "logins":
+            await _log_in(reactor, port, public, max(1, count // 10))
             tell(ready=True)
             wait_to_go()
             await _log_in(reactor, port, public, count)

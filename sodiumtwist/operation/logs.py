@@ -100,8 +100,14 @@ class ServiceLog:
 
     def write(self, text: str) -> None:
         """Write a line. It counts in bytes towards the size of the file."""
+        line = text.encode("utf-8", "replace")
         with self._lock:
-            self._file.write(text.encode("utf-8", "replace"))
+            try:
+                self._file.write(line)
+            except ValueError:
+                # It is closed: when another one was to be begun, for instance, there was no room on the disk.
+                self._file = self._opened(self.path)
+                self._file.write(line)
 
     def flush(self) -> None:
         """Nothing is kept back."""

@@ -6,14 +6,16 @@ out when somebody asks is looked up then.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator
-from heapq import nsmallest
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any
 
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.task import deferLater
 
 from ..core.base import Traffic
 from ..describe.log import describe_address
+from ..protocol.census import Census
 from ..protocol.factories import SodiumServerFactory
 from ..protocol.observing import (
     ADMITTED,
@@ -41,6 +43,9 @@ REQUEST_BOUNDS = (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 
 
 #: Seconds that somebody else may take to tell a number. After that it is left out.
 ASKING_TIME = 2.0
+
+#: How many connections are looked at before others have their turn.
+LOOKED_AT = 1_000
 
 
 def _add(one: Traffic, other: Traffic) -> Traffic:
@@ -107,11 +112,21 @@ class ServerMetrics(Observer):
 
         :return: fires with the values, and does not fail. What can't be found out in time is left out.
         """
-        counted = getattr(self._factory.replays, "counted", None)
+        return Deferred.fromCoroutine(self._values())
+
+    async def _values(self) -> list[Value]:
+        factory = self._factory
+        counted = getattr(factory.replays, "counted", None)
         remembered: Deferred[int | None] = maybeDeferred(counted) if counted is not None else succeed(None)
         # Of a database that somebody else keeps locked nothing is known, and that is said nowhere else either.
-        remembered.addTimeout(ASKING_TIME, self._factory.clock).addErrback(lambda _: None)
-        return remembered.addCallback(lambda count: [*self._counted(), *self._held(), *self._replays(count)])
+        remembered.addTimeout(ASKING_TIME, factory.clock).addErrback(lambda _: None)
+        # Both at the same moment: what is over by the end of the looking is in one of them, and in one alone.
+        census, ends = Census(self._traffic), list(factory.connections)
+        for start in range(0, len(ends), LOOKED_AT):
+            if start:
+                await deferLater(factory.clock, 0, lambda: None)  # others have their turn
+            census.look(ends[start : start + LOOKED_AT])
+        return [*self._counted(), *self._held(census), *self._replays(await remembered)]
 
     def _counted(self) -> Iterator[Value]:
         yield Value("sodiumtwist_connections_accepted_total", (), self._arrived)
@@ -131,28 +146,19 @@ class ServerMetrics(Observer):
         yield Value("sodiumtwist_upload_bytes_total", (), self._stored)
         yield Value("sodiumtwist_download_bytes_total", (), self._sent)
 
-    def _held(self) -> Iterator[Value]:
-        factory = self._factory
-        sessions: Counter[tuple[int | None, str]] = Counter()
-        received, sent, pdus_received, pdus_sent = self._traffic
-        for end in factory.connections:
-            sessions[end.version, end.stage.name] += 1
-            more = end.traffic
-            received += more.bytes_received
-            sent += more.bytes_sent
-            pdus_received += more.pdus_received
-            pdus_sent += more.pdus_sent
-        for (version, stage), number in sessions.items():
-            labels = (("version", "unknown" if version is None else str(version)), ("state", stage.lower()))
+    def _held(self, census: Census) -> Iterator[Value]:
+        factory, traffic = self._factory, census.traffic
+        for (version, stage), number in census.sessions.items():
+            labels = (("version", "unknown" if version is None else str(version)), ("state", stage.name.lower()))
             yield Value("sodiumtwist_sessions", labels, number)
         limits, unread = factory.admission.limits, factory.unread
         assert unread is not None  # a server has one
         connections, unauthenticated, most = factory.admission.counted()
         for name, number in (
-            ("received_bytes_total", received),
-            ("sent_bytes_total", sent),
-            ("received_pdus_total", pdus_received),
-            ("sent_pdus_total", pdus_sent),
+            ("received_bytes_total", traffic.bytes_received),
+            ("sent_bytes_total", traffic.bytes_sent),
+            ("received_pdus_total", traffic.pdus_received),
+            ("sent_pdus_total", traffic.pdus_sent),
             ("transfers", len(getattr(factory, "receiving", ()))),
             ("connections", connections),
             ("connections_limit", limits.connections),
@@ -180,8 +186,10 @@ class ServerMetrics(Observer):
 
         :param now: seconds since the epoch.
         """
-        ends = [end for end in self._factory.connections if end.peer is not None]
-        return _listed(ends, now - self._factory.clock.seconds())
+        factory = self._factory
+        connections, unauthenticated, _ = factory.admission.counted()
+        let_in = (end for end in factory.admission.ends if end.peer is not None)
+        return Clients(connections - unauthenticated, _listed(let_in, now - factory.clock.seconds()))
 
 
 class TunnelMetrics(Observer):
@@ -223,18 +231,19 @@ class TunnelMetrics(Observer):
 
         :param now: seconds since the epoch.
         """
-        return _listed(self._factory.entries, now - self._factory.clock.seconds())
+        entries = sorted(self._factory.entries, key=lambda entry: entry.began)
+        return Clients(len(entries), _listed(entries, now - self._factory.clock.seconds()))
 
 
-def _listed(ends: Collection[Any], offset: float) -> Clients:
+def _listed(ends: Iterable[Any], offset: float) -> list[Client]:
     """
-    List some of them.
+    List the first of them.
 
     :param ends: of connections.
     :param offset: how far the wall clock is ahead of theirs.
     """
     shown = []
-    for end in nsmallest(SHOWN_CLIENTS, ends, key=lambda end: end.began):
+    for end in islice(ends, SHOWN_CLIENTS):
         peer, traffic = getattr(end, "peer", None), end.traffic
         shown.append(
             Client(
@@ -246,4 +255,4 @@ def _listed(ends: Collection[Any], offset: float) -> Clients:
                 traffic.bytes_sent,
             )
         )
-    return Clients(len(ends), shown)
+    return shown

@@ -111,8 +111,10 @@ class Page(Element):
 
     @renderer
     def loaded(self, request: IRequest | None, tag: Tag) -> Tag:
-        """Say how old it is."""
-        return tag(f"as of {_describe_time(self._now)} UTC")
+        """Say how old it is, and how late the service was."""
+        late = self._health.late
+        busy = "" if late is None else f"; late by {late * 1000:.0f} ms at most, in the last minute"
+        return tag(f"as of {_describe_time(self._now)} UTC{busy}")
 
     @renderer
     def count(self, request: IRequest | None, tag: Tag) -> Tag:

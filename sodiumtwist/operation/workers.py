@@ -22,6 +22,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import eventFromJSON
 from twisted.python.failure import Failure
 
+from ..admission.replacing import may
 from ..admission.shared_counts import AllCounts, make_memory, open_memory
 from ..describe import describe_os_error
 from ..describe.log import Logger, write_again
@@ -58,6 +59,17 @@ SECRET_VARIABLES = ("SODIUMTWIST_KEY", "SODIUMTWIST_PASSPHRASE")
 #: What stands in an endpoint string for a socket of systemd's, which is known by its number in one process alone. What
 #: is put in its place is never listened on: the socket is there. The backslashes are those of a string within another.
 _SYSTEMD = re.compile(r"systemd(\\*):domain\\*=\w+\\*:(?:index|name)\\*=[^:\\]+")
+
+
+def missing_program() -> str | None:
+    """
+    Find out whether this process could start a worker.
+
+    :return: the path of the interpreter that it may not run, or of the module that it may not read; ``None`` when all
+        is well.
+    """
+    needed = ((sys.executable, os.X_OK), (__file__, os.R_OK))
+    return next((path for path, right in needed if not may(path, right)), None)
 
 
 class Worker(ProcessProtocol):

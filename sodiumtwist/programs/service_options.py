@@ -20,7 +20,7 @@ from ..core.errors import LocalProtocolError
 from ..core.keepalive import Timeouts
 from ..describe import describe_error, describe_os_error, printable
 from ..operation.logs import FORMATS, LOG_OBSERVER, LogLimits, make_observer
-from ..operation.workers import MOST_WORKERS, Workers
+from ..operation.workers import MOST_WORKERS, Workers, missing_program
 from ..protocol.draining import DRAIN_TIMEOUT
 from .check import describe_options, telling_warnings
 from .configuration import LIMIT, OptionNames, Setting, not_overruled, read_configuration
@@ -28,7 +28,7 @@ from .options import with_help
 from .output import OutputLost, prepare_outputs, print_error, print_text
 from .pidfile import describe_pid_file, remove_own_pid_file
 from .rereading import ReadAgain
-from .service_user import service_user
+from .service_user import acting_as, service_user
 
 #: What both services take: the encrypted connections, and what a tunnel joins to them, are watched in the same way.
 #: Read as numbers later, by :meth:`ServiceOptions.timeouts`.
@@ -349,10 +349,18 @@ class ServiceOptions(ReadAgain):
         :param reactor: the one that runs.
         :param remembers: whether workers need a database of handshakes that none of them has by itself.
         :return: ``None`` where this one serves.
+        :raises SystemExit: when the user that the service runs as can't start them.
         """
         count = None if self.share is not None else self.workers()
         if count is None:
             return None
+        user = service_user(self.twistd)
+        with acting_as(user):
+            missing = missing_program()
+        if missing is not None:
+            whom = "this process" if user is None else f"user {user.name}, as whom the service runs,"
+            line = f"--workers are started by {missing}, which {whom} may not use; install sodiumtwist elsewhere"
+            raise SystemExit(printable(f"{self.program}: {line}"))
         return Workers(
             self.program,
             self.words_for_workers(),

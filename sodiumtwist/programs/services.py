@@ -24,6 +24,7 @@ from ..transfer.receiver import UploadFactory
 from ..transfer.tree.disk_thread import DiskThread
 from ..transfer.tree.on_stored import OnStored
 from ..tunnel import TunnelFactory, TunnelLimits
+from .door import door_shuts
 from .leftovers import clean_directory, note_cleaned
 from .listening import ListeningService
 from .renewing import check_default_passphrase, forward_endpoint, renewed, within
@@ -66,6 +67,8 @@ class SodiumService(ListeningService):
         self._settings = settings
         #: For how many connections it has descriptors.
         self._room = factory.admission.limits.connections
+        self._door: Deferred[None] | None = None
+        self._hurries = False
         self._looking = LoopingCall(self._look)
         self._looking.clock = self._clock
 
@@ -145,6 +148,13 @@ class SodiumService(ListeningService):
             )
 
     def drain(self) -> Deferred[None] | None:
+        # Version 1 is broken off at once, let in or not.
+        if not self._settings.drain_timeout or 2 not in self._settings.versions:
+            return self._drain()
+        self._door = door_shuts(lambda: self._factory.admission.unauthenticated, self._clock)
+        return self._door.addCallback(lambda _: self._drain())
+
+    def _drain(self) -> Deferred[None]:
         timeout = self._settings.drain_timeout
         clients = sum(end.is_authenticated and end.version == 2 for end in self._factory.connections)
         if clients:
@@ -155,11 +165,17 @@ class SodiumService(ListeningService):
                 seconds=timeout,
                 count=clients,
             )
-        return self._factory.drain(timeout)
+        draining = self._factory.drain(timeout)
+        if self._hurries:
+            self.hurry()
+        return draining
 
     def hurry(self) -> None:
+        self._hurries = True
         if self._factory.draining is not None:
             self._factory.draining.cut()
+        elif self._door is not None:
+            self._door.cancel()
 
     def drop(self) -> None:
         # A copy: each connection leaves the set when it ends.

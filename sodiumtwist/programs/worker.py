@@ -20,6 +20,7 @@ from twisted.protocols.basic import LineOnlyReceiver
 from twisted.python.failure import Failure
 
 from ..describe.log import Logger
+from ..operation.folders import remove_folder
 from ..operation.lines import LINE_LIMIT
 from ..operation.orders import ANSWERS, LOG, Orders, read_orders
 from ..operation.share import Share
@@ -33,12 +34,15 @@ class Control(LineOnlyReceiver):
     What the supervisor says, and what is answered.
 
     :param service: what serves.
+    :ivar is_alone: whether the supervisor is gone.
     """
 
     _log = Logger()
 
     delimiter = b"\n"
     MAX_LENGTH = LINE_LIMIT
+
+    is_alone = False
 
     def __init__(self, service: ListeningService) -> None:
         self._service = service
@@ -80,6 +84,7 @@ class Control(LineOnlyReceiver):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         # The supervisor was killed. Nobody would start another worker, nor write the log.
+        self.is_alone = True
         self.do_stop()
 
 
@@ -131,6 +136,9 @@ def main() -> None:
     connect(control, stdin=0, stdout=ANSWERS, reactor=running)
     running.callWhenRunning(control.answer, serves=True)
     running.run()
+    if control.is_alone and orders.replays:
+        # Nobody else does it. The others end, too.
+        remove_folder(os.path.dirname(orders.replays))
 
 
 if __name__ == "__main__":

@@ -102,7 +102,10 @@ class RequestTests(BalancedTestCase):
     told = False
 
     def test_carry_on(self) -> None:
-        """None is acted on twice, and none is lost of which the client has an answer."""
+        """
+        None is acted on twice, and none is lost of which the client has an answer: not when a server is killed, not
+        when one drains, and not when there is none for a while.
+        """
         for name in SERVERS:
             self.group.answer(name, "journal")
         self.group.balance()
@@ -118,6 +121,12 @@ class RequestTests(BalancedTestCase):
         drained = self.group.with_client(killed)
         self.servers[drained].kill(signal.SIGTERM)
         self.servers[drained].wait()
+        client.wait_for("answered", len(client.lines()) + 100)
+        # Now there is none for a while.
+        last = self.group.with_client(killed, drained)
+        self.servers[last].kill(signal.SIGTERM)
+        self.group.wait_for(last, "DOWN")
+        self.group.answer(killed, "journal")
         client.wait_for("answered", len(client.lines()) + 100)
         client.kill(signal.SIGINT)
         client.wait()

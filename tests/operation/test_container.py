@@ -88,6 +88,7 @@ class ImageTests(ProcessTestCase):
         It runs as the first process, with the page's configuration. It is nobody of the system, has no rights, and a
         root that can be read alone; it takes a file, and ends in order.
         """
+        isolated = isolating()
         user, _, group = last("USER").partition(":")
         for folder in "root", "volume", "etc":
             os.mkdir(self.path(folder))
@@ -108,7 +109,7 @@ class ImageTests(ProcessTestCase):
         where = ["sh", "-c", 'cd "$0" && exec "$@"', last("WORKDIR")]
         folders = [self.path(folder) for folder in ("root", "volume", "etc")]
         server = self.run_process(
-            [*isolating(), PREPARE, "prepare", *folders, last("RUN"), *what_to_install()]
+            [*isolated, PREPARE, "prepare", *folders, last("RUN"), *what_to_install()]
             + ["env", "-i", *variables, *as_user, *where, *command],
             env=unmeasured(),
         )

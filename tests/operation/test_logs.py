@@ -4,16 +4,20 @@ The log of a service: its two forms, its file, its bounds, and what it has of ea
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
 import signal
 import sys
-from typing import Any
+from typing import Any, NoReturn
+from unittest.mock import patch
 
+from twisted.application.service import Application
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import ILogObserver, Logger as TwistedLogger, LogLevel, formatEventAsClassicLogText
+from twisted.python import logfile, usage
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -23,6 +27,7 @@ from sodiumtwist.describe.events import EVENTS
 from sodiumtwist.describe.log import Logger
 from sodiumtwist.operation import logs
 from sodiumtwist.operation.logs import (
+    LOG_OBSERVER,
     BoundedObserver,
     LogLimits,
     json_line,
@@ -32,11 +37,14 @@ from sodiumtwist.operation.logs import (
     rotate_logs,
     text_line,
 )
+from sodiumtwist.programs import tap, tunneltap
+from sodiumtwist.programs.service_options import ServiceOptions
 
 from ..describe.test_log import NASTY
 from ..logs import Observer, logged
 from ..observed import ObservedTestCase
 from ..pair import LOGIN, Pair, make_client_factory, make_server_factory
+from ..processes import PUBLIC, SECRET
 from ..versions import each_version, spoken
 
 #: A line of ours.
@@ -137,6 +145,10 @@ class LineTests(SynchronousTestCase):
         self.assertIsNone(text_line(self.observer.events[-1]))
 
 
+def full(*arguments: object) -> NoReturn:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
 class FileTests(SynchronousTestCase):
     """The file of a log."""
 
@@ -204,6 +216,16 @@ class FileTests(SynchronousTestCase):
         (event,) = self.events
         self.assertEqual((event["event"], event["reason"]), ("logs_kept", f"{log.path}: Is a directory"))
 
+    def test_could_not_begin_another(self) -> None:
+        """As on a full disk: what comes when there is room again is written."""
+        log = self.open()
+        log.write("before\n")
+        with patch.object(logfile, "open", full, create=True):
+            self.assertRaises(OSError, log._file.rotate)
+            self.assertRaises(OSError, log.write, "lost\n")
+        log.write("after\n")
+        self.assertEqual(self.read(), {"log": "after\n", "log.1": "before\n"})
+
     def test_closed(self) -> None:
         self.open().close()
         reopen_logs()
@@ -264,6 +286,61 @@ class ObserverTests(SynchronousTestCase):
         self.make(nodaemon=True)
         ((phase, event),) = self.reactor.triggers.items()
         self.assertEqual((phase, list(event)), ("after", ["shutdown"]))
+
+
+class OptionTests(SynchronousTestCase):
+    """What the command lines of both services make of it."""
+
+    def parse(self, *words: str, **parent: object) -> ServiceOptions:
+        tunnel = ["--listen", "127.0.0.1:7000", "--to", "127.0.0.1:1", "--server-key", PUBLIC]
+        for options, needed in ((tap.Options(), ["--discard"]), (tunneltap.Options(), tunnel)):
+            options.parent = usage.Options()
+            options.parent.update(parent)
+            options.parseOptions([*needed, *words])
+        return options
+
+    def refuse(self, *words: str, **parent: object) -> str:
+        return str(self.assertRaises(SystemExit, self.parse, *words, **parent).code)
+
+    def test_mistakes(self) -> None:
+        self.assertIn("--log-format takes text or json, not 'xml'", self.refuse("--log-format", "xml"))
+        self.assertIn("the limit log-files takes a whole number from 1", self.refuse("--limit", "log-files=0"))
+        for option in ("syslog", "logger"):
+            said = self.refuse("--log-format", "json", **{option: "something"})
+            self.assertIn(f"--log-format json and twistd --{option} exclude each other", said)
+
+    def test_left_to_twistd(self) -> None:
+        for option in ("syslog", "logger"):
+            parent = self.parse(**{option: "something"}).parent
+            self.assertNotIn(LOG_OBSERVER, parent)
+
+    def test_twist(self) -> None:
+        """What its own option says holds, unless ours asks for JSON."""
+        chosen = object()
+        self.assertIs(self.parse(fileLogObserverFactory=chosen).twistd["fileLogObserverFactory"], chosen)
+        factory = self.parse("--log-format", "json", fileLogObserverFactory=chosen).twistd["fileLogObserverFactory"]
+        factory(out := io.StringIO())(LINE)
+        self.assertEqual(json.loads(out.getvalue())["message"], "a line")
+
+    def test_service(self) -> None:
+        """It gives twistd what writes its log; where that can't be, there is one line."""
+        options = tap.Options()
+        options.parent = usage.Options()
+        options.parent.update(nodaemon=True, logfile=self.mktemp())
+        reactor = MemoryReactorClock()
+        options.parseOptions(["--discard", "--key", SECRET, "--log-format", "json"])
+        application: Any = Application("sodium")
+        before = signal.getsignal(signal.SIGUSR1)
+        self.addCleanup(signal.signal, signal.SIGUSR1, before)
+        tap.makeService(options, reactor).setServiceParent(application)
+        for log in list(logs._open_logs.values()):
+            self.addCleanup(log.close)
+        application.getComponent(ILogObserver)(LINE)
+        with open(options.parent["logfile"]) as file:
+            self.assertEqual(json.loads(file.read())["message"], "a line")
+        options.parent["logfile"] = os.path.join(self.mktemp(), "log")
+        ended = self.assertRaises(SystemExit, tap.makeService(options, reactor).setServiceParent, application)
+        self.assertRegex(str(ended.code), r"\Asodium: the log file: .*/log: No such file or directory\Z")
 
 
 class BoundTests(SynchronousTestCase):

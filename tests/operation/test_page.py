@@ -65,6 +65,11 @@ class PageTests(SynchronousTestCase):
         self.assertNotIn("version", page)
         self.assertIn(">192.0.2.1:4711<", page)
 
+    def test_late(self) -> None:
+        """How busy the service is, where that is known."""
+        page = self.render(Clients(), Health(late=0.0123))
+        self.assertIn("2001-09-09 01:46:40 UTC; late by 12 ms at most, in the last minute<", page)
+
     def test_states(self) -> None:
         for health, word in (
             (Health(draining=True, listening=False), "draining"),

@@ -193,7 +193,8 @@ class BoundTests(SiteTestCase):
 
     def test_together(self) -> None:
         """However many ask for the page at once, it is made once."""
-        self.status.here = waiting = Deferred()
+        waiting: Deferred[Clients] = Deferred()
+        self.status.here = waiting
         self.factory = ShortConnections(StatusSite(self.status, self.clock, "sodium"), self.clock, 64)
         transports = []
         for _ in range(20):

@@ -8,6 +8,7 @@ import os
 import select
 import signal
 import socket
+import tempfile
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -159,9 +160,12 @@ class TogetherTests(FilesTestCase):
             refused = self.ping("another")
             self.assertNotEqual(refused.wait(), 0)
             self.assertIn("too many logins have failed", refused.errors[-1])
+        folders = [name for name in os.listdir(tempfile.gettempdir()) if f"-workers-{server.pid}-" in name]
+        self.assertEqual(len(folders), 1)
         # Nobody would write the log, nor start another worker.
         server.kill()
         wait_until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in (first, second)), "the workers' end")
+        self.assertFalse(os.path.exists(os.path.join(tempfile.gettempdir(), folders[0])))
 
     def test_one_fifo(self) -> None:
         """One upload at a time goes there, whichever worker has it."""

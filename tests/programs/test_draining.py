@@ -5,8 +5,10 @@ How long connections get when a service is stopped: ``--drain-timeout`` of both 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import formatEvent
@@ -14,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist import SodiumClientFactory, SodiumServerProtocol
 from sodiumtwist.programs import tap, tunneltap
+from sodiumtwist.programs.door import DOOR_POLL, DOOR_TIME
 from sodiumtwist.programs.listening import STOP_TIMEOUT, ListeningService
 from sodiumtwist.programs.tunneltap import TunnelService
 from sodiumtwist.protocol.draining import CUT_TIME
@@ -36,13 +39,17 @@ class DrainTimeoutTests(SynchronousTestCase):
 
     def until_stopped(self, service: ListeningService, flush: Callable[[], object] = lambda: None) -> float:
         """Stop it; tell how many seconds that took."""
+        took = self.until(service.stopService(), flush)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+        return took
+
+    def until(self, stopped: Deferred[None], flush: Callable[[], object] = lambda: None) -> float:
+        """Wait until it has stopped; tell how many seconds that took."""
         began = self.reactor.seconds()
-        stopped = service.stopService()
         while not stopped.called:
             flush()
             self.reactor.advance(0.05)
             self.assertLess(self.reactor.seconds() - began, 100)
-        self.assertEqual(self.reactor.getDelayedCalls(), [])
         return self.reactor.seconds() - began
 
     def test_refused(self) -> None:
@@ -70,6 +77,48 @@ class DrainTimeoutTests(SynchronousTestCase):
             self.assertTrue(service.is_draining)
             line = f"stopping; clients that get {seconds} seconds to finish, unless SIGTERM or Ctrl-C comes again: 1"
             self.assertEqual(self.log().pop(), line)
+
+    def knocked(self, *given: str) -> tuple[ListeningService, Pair[SodiumServerProtocol, RecordingClient]]:
+        """Start a server at which somebody has just connected."""
+        options = tap.Options()
+        options.parseOptions(["-k", SECRET, "--discard", *given])
+        service = tap.makeService(options, self.reactor)
+        service.startService()
+        client_factory = SodiumClientFactory(
+            bytes.fromhex(PUBLIC), "username", "passphrase", RecordingClient, clock=self.reactor
+        )
+        return service, Pair(service._factory, client_factory)
+
+    def test_at_the_door(self) -> None:
+        """Who had connected is let in, and told that the server stops, as those are who came before."""
+        service, pair = self.knocked()
+        stopped = service.stopService()
+        self.assertFalse(pair.client.is_authenticated)
+        self.reactor.advance(DOOR_TIME - 0.1)
+        pair.flush()
+        self.assertTrue(pair.client.is_authenticated)
+        self.assertFalse(pair.client.is_draining)
+        self.reactor.advance(DOOR_POLL)
+        pair.flush()
+        self.assertTrue(pair.client.is_draining)
+        pair.client.close()
+        self.until(stopped, pair.flush)
+
+    def test_silent_at_the_door(self) -> None:
+        """Who says nothing has no business there; nor has anybody when it is to go fast, or all will be broken off."""
+        for given, signal_at, ends in ((), 99, DOOR_TIME), ((), 0.5, 0.5), (("--drain-timeout", "0"), 99, 0):
+            service, pair = self.knocked(*given)
+            transport: Any = pair.server.transport
+            service.stopService()
+            for seconds in range(10):
+                if seconds / 4 == signal_at:
+                    service.hurry()
+                if transport.aborting:
+                    break
+                self.reactor.advance(0.25)
+            self.assertEqual(seconds / 4, ends)
+            for call in self.reactor.getDelayedCalls():
+                call.cancel()
 
     def tunnel(self, *given: str) -> tuple[TunnelService, MemoryTransport, MemoryTransport]:
         """Start one, with a connection; give the transports of both ends."""

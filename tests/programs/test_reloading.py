@@ -193,6 +193,9 @@ class ServerTests(ReloadTestCase):
         self.patch(tap, "read_passphrase", denied)
         self.reload(service)
         self.assertTrue(self.let_in(service, bytes.fromhex(PUBLIC), "second"))
+        # At the start there is nothing that could hold.
+        error = self.assertRaises(SystemExit, self.start, "--key-file", "key")
+        self.assertIn("key: Permission denied", str(error.code))
 
     def test_fresh_key(self) -> None:
         """A key that was made for the run stays for the run."""
@@ -295,6 +298,14 @@ class ServerTests(ReloadTestCase):
         self.assertRegex(self.reload(service)[0], f"before: {where}: No such file or directory$")
         self.assertTrue(self.let_in(service, bytes.fromhex(PUBLIC), "second"))
 
+    def test_nowhere(self) -> None:
+        """The folder where it was started is gone: what has no relative path is read again all the same."""
+        os.mkdir("gone")
+        os.chdir("gone")
+        os.rmdir(os.path.join(self.directory, "gone"))
+        service = self.start("-k", SECRET)
+        self.assertEqual(self.reload(service), [HOLDS])
+
     def test_companions(self) -> None:
         """They are told before and behind it; and a server that stops reads nothing again."""
         service = self.start("-k", SECRET)
@@ -358,7 +369,7 @@ class ServerTests(ReloadTestCase):
         self.assertEqual((tunnel.tcp_keepalive, tunnel.limit), (7, 50))
         self.assertIsNot(tunnel.endpoint, before)
         os.mkdir("roots")
-        words = ("-k", SECRET, "--forward", "tls:backend.example:1:trustRoots=roots")
+        words = ("-k", SECRET, "--forward", "tls:192.0.2.1:1:trustRoots=roots")
         service = self.start(*words)
         os.rmdir("roots")
         self.assertRegex(self.reload(service)[0], "so this is as it was before: --forward: .*roots")
@@ -484,13 +495,13 @@ class TunnelTests(ReloadTestCase):
             return "typed"
 
         self.patch(asking, "ask_passphrase", ask)
-        service = self.start("--to", "tcp:example.org:1", "--server-key", PUBLIC)
+        service = self.start("--to", "tcp:192.0.2.1:1", "--server-key", PUBLIC)
         for _ in range(2):
             self.assertEqual(self.reload(service), [HOLDS])
             self.assertEqual(self.connected_to(service)[1], ("username", "typed"))
         self.assertEqual(len(asked), 1)
         service = self.start("--to", "home")
-        write_servers(home={"endpoint": "tcp:example.org:2"})
+        write_servers(home={"endpoint": "tcp:192.0.2.1:2"})
         self.assertRegex(self.reload(service)[0], "before: a tunnel that runs asks for no passphrase; use --pass")
         self.assertEqual(len(asked), 1)
 

@@ -49,6 +49,7 @@ from sodiumtwist.contacts.keyfiles import write_key_file
 from sodiumtwist.core.connection import RecentSalts
 from sodiumtwist.core.errors import UnsupportedProtocol
 from sodiumtwist.programs import interrupts, options, services, shown_commands
+from sodiumtwist.programs.door import DOOR_TIME
 from sodiumtwist.programs.endpoint_strings import is_local, path_of_socket, socket_remedy
 from sodiumtwist.programs.listening import SAME_SIGNAL
 from sodiumtwist.programs.services import SodiumService
@@ -506,6 +507,8 @@ class ServiceTests(TapTestCase):
                 protocol = build(service._factory, SodiumServerProtocol)
                 protocol.makeConnection(MemoryTransport(protocol))
             stopped = service.stopService()
+            # The connection might still have logged in.
+            self.reactor.advance(DOOR_TIME if connection else 0)
             self.reactor.advance(4)
             self.assertNoResult(stopped)
             self.reactor.advance(1)

@@ -44,8 +44,8 @@ class WhoTestCase(ProcessTestCase):
         return client
 
 
-class ReplayTests(WhoTestCase):
-    """The session that the reference server took, byte for byte."""
+class RecordedTestCase(WhoTestCase):
+    """Has the session that the reference server took, byte for byte."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -67,6 +67,10 @@ class ReplayTests(WhoTestCase):
             while received < expected and (data := connection.recv(65536)):
                 received += len(data)
             return received
+
+
+class ReplayTests(RecordedTestCase):
+    """That session again."""
 
     def test_restart(self) -> None:
         """With a database it is refused by another server, and after a restart; no file comes of it."""
