@@ -323,7 +323,7 @@ class SecretTests(WhoTestCase):
             (("--user", "ann", "--passphrase-file", "ann", "--identity", "ann"), public, 1),
         ):
             processes.append(self.send(*options, key=key))
-            self.assertEqual(processes[-1].wait(), status)
+            self.assertEqual(processes[-1].wait(), status, processes[-1].errors + server.output)
         with open(f"/proc/{server.pid}/cmdline", "rb") as file:
             shown = file.read()
         server.stop()
