@@ -3,8 +3,10 @@ One server that is one process, and one that is two, on as many cores: fresh log
 
 The clients work on the same cores, so the time that passes says nothing. What counts is the processor time of the
 server's own processes: with a core for each it could do so many logins in a second, or requests, as the busiest of them
-takes time for; and no more than all of them together leave room for, whoever supervises among them. Each process that
-serves has a client's process of its own: a server with more cores is given as much more to do at once.
+takes time for; and no more than all of them together leave room for, whoever supervises among them.
+
+Each process that serves has a client's process of its own. The server that is one process has another one of its kind
+beside it, with its own client: so the machine is as busy with one way as with the other.
 """
 
 from __future__ import annotations
@@ -23,9 +25,10 @@ from .usage import processor_seconds
 #: How many workers, and so cores.
 WORKERS = 2
 
-WAYS: Mapping[str, tuple[Sequence[str], int]] = {
-    "one process": ((), 0),
-    f"{WORKERS} workers": (("--workers", str(WORKERS)), WORKERS),
+#: How each is started, how many of them, and how many workers each has.
+WAYS: Mapping[str, tuple[Sequence[str], int, int]] = {
+    "one process": ((), WORKERS, 0),
+    f"{WORKERS} workers": (("--workers", str(WORKERS)), 1, WORKERS),
 }
 
 #: Nobody is turned away, and logins have no line of the log each: so many in a second have none in the long run.
@@ -58,33 +61,63 @@ def busiest(whole: float, each: list[float], cores: int) -> float:
     return max([whole / cores, *each])
 
 
-def _measure(what: str, options: Sequence[str], workers: int, count: int) -> Figure:
+class _Server:
+    """
+    A server whose processor time is measured.
+
+    :param command: starts it.
+    :param workers: how many it has.
+    :param stack: ends it.
+    """
+
+    def __init__(self, command: Sequence[str], workers: int, stack: ExitStack) -> None:
+        serving = "".join(rf"(?=.*worker {number} serves)" for number in range(1, 1 + workers))
+        ready = rf"(?s){serving}.*?{LISTENING}"
+        program = stack.enter_context(Program([*command], ready, SODIUMTWIST_KEY=PAIR.secret.hex()))
+        self.port = int(program.found)
+        self._pid = program.process.pid
+        self._workers = children_of(self._pid)
+
+    def begin(self) -> None:
+        """What it takes counts from now on."""
+        self._before = self._now()
+
+    def _now(self) -> list[float]:
+        return [_taken(process) for process in (self._pid, *self._workers)]
+
+    def taken(self) -> tuple[float, float]:
+        """Tell the least seconds in which that could have been done, and those of all its processes."""
+        whole, *each = (now - before for now, before in zip(self._now(), self._before, strict=True))
+        return busiest(whole, each, len(each) or 1), whole
+
+
+def _measure(what: str, options: Sequence[str], servers: int, workers: int, count: int) -> Figure:
     with ExitStack() as stack:
         place = ["--discard"]
         if what == "requests":
             echo = stack.enter_context(Child("peers.workers", "serve"))
             place = ["--forward", f"tcp:{HOST}:{echo.hear()['port']}"]
         limits = [word for limit in LIMITS for word in ("--limit", limit)]
-        serving = "".join(rf"(?=.*worker {number} serves)" for number in range(1, 1 + workers))
         command = [*TWISTD, "sodium", "--endpoint", f"tcp:0:interface={HOST}", *place, *limits, *options]
-        ready = rf"(?s){serving}.*?{LISTENING}"
-        server = stack.enter_context(Program(command, ready, SODIUMTWIST_KEY=PAIR.secret.hex()))
-        asked = {"what": what, "port": int(server.found), "key": PAIR.secret.hex(), "count": count}
-        clients = [stack.enter_context(Child("peers.workers", "run", **asked)) for _ in range(workers or 1)]
+        started = [_Server(command, workers, stack) for _ in range(servers)]
+        asked = {"what": what, "key": PAIR.secret.hex(), "count": count}
+        clients = [
+            stack.enter_context(Child("peers.workers", "run", port=server.port, **asked))
+            for server in started
+            for _ in range(workers or 1)
+        ]
         # Each has done some of it by now, to warm up.
         for client in clients:
             client.hear()
-        pid = server.process.pid
-        serve = children_of(pid)
-        before, each_before = _taken(pid), [_taken(worker) for worker in serve]
+        for server in started:
+            server.begin()
         for client in clients:
             client.say_go()
         for client in clients:
             client.hear()
-        each = [_taken(worker) - taken for worker, taken in zip(serve, each_before, strict=True)]
-        whole = _taken(pid) - before
-    done = count * len(clients)
-    return Figure.of_pieces(done, busiest(whole, each, len(clients)), whole)
+        least, whole = (sum(seconds) for seconds in zip(*(server.taken() for server in started), strict=True))
+    # Of several servers, the mean.
+    return Figure.of_pieces(count * len(clients), least, whole)
 
 
 def run(plan: Plan) -> Iterator[Table]:

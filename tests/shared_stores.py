@@ -25,11 +25,20 @@ class StoreInMemory:
     :ivar counts: of failures, by address or login.
     """
 
+    limit = 1000
+
     def __init__(self) -> None:
         self.down = False
         self.known: set[bytes] = set()
         self.counts: Counter[str | None] = Counter()
         self.calls: list[Callable[[], object]] = []
+
+    @property
+    def why_down(self) -> str:
+        return "the store is down" if self.down else ""
+
+    def counted(self) -> Deferred[int]:
+        return self._answer(len(self.known))
 
     def _answer(self, answer: Any) -> Deferred[Any]:
         return fail(StoreDown("the store is down")) if self.down else succeed(answer)

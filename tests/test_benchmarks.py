@@ -256,7 +256,7 @@ class WorkerTests(ProcessTestCase):
         """What the processes take is found, one by one. Here there is one worker."""
         code = (
             "from benchmarks import workers; "
-            "figure = workers._measure('logins', ['--workers', '1'], 1, 10); print(figure.value > 0, figure.cpu > 0)"
+            "figure = workers._measure('logins', ['--workers', '1'], 1, 1, 10); print(figure.value > 0, figure.cpu > 0)"
         )
         running = self.run_process([sys.executable, "-c", code], cwd=ROOT, env=unmeasured())
         self.assertEqual((running.wait(), running.output), (0, ["True True"]), running.errors)

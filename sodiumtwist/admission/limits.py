@@ -476,7 +476,7 @@ class Admission(Generic[Counted]):
         """
         assert self.others is not None
         where, shown, limits = network(address), repr(login), self.limits
-        known = self._regulars.knows(shown, where)
+        known = self._knows(shown, where)
         few = (limits.failures_per_address, limits.failures_per_login)
         return self.others.allow(where, None if known else shown, *few)
 

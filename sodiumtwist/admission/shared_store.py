@@ -11,7 +11,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.python.failure import Failure
-from zope.interface import Interface, implementer
+from zope.interface import Attribute, Interface, implementer
 
 from .replays import IReplayMemory
 
@@ -46,6 +46,12 @@ class ISharedStore(Interface):
     """
     What is asked. Each Deferred fails with :exc:`StoreDown` when there is no answer in time.
     """
+
+    why_down = Attribute("Why it is down; empty while it answers.")
+    limit = Attribute("How many handshakes it remembers.")
+
+    def counted() -> Deferred[int]:
+        """Tell how many handshakes are remembered."""
 
     def knows(fingerprint: bytes) -> Deferred[bool]:
         """
@@ -95,12 +101,14 @@ class SharedReplays:
     :param store: an :class:`ISharedStore`.
     :param here: what this server remembers by itself.
     :param local: whether that decides alone while the store is down; if not, every client of version 1 is refused then.
+    :ivar limit: how many the store remembers.
     """
 
     def __init__(self, store: Any, here: IReplayMemory, local: bool) -> None:
         self._store = store
         self._here = here
         self._local = local
+        self.limit: int = store.limit
         # When there are too many, the first are forgotten.
         self._unsaid: deque[bytes] = deque(maxlen=UNSAID)
         store.when_back(self._say)
@@ -149,6 +157,15 @@ class SharedReplays:
         reason.trap(StoreDown)
         self._unsaid.append(fingerprint)
 
+    def counted(self) -> Deferred[int]:
+        """
+        Tell how many the store remembers.
+
+        :return: fires with the number, or fails with :exc:`StoreDown`.
+        """
+        count: Deferred[int] = self._store.counted()
+        return count
+
     def close(self) -> Deferred[None]:
         """
         Close what is remembered here, when a service stops.
@@ -171,6 +188,11 @@ class FailuresTogether:
     def __init__(self, store: Any, local: bool) -> None:
         self._store = store
         self._local = local
+
+    @property
+    def is_down(self) -> bool:
+        """Whether nobody can be asked."""
+        return bool(self._store.why_down)
 
     def allow(self, address: str | None, login: str | None, per_address: int, per_login: int) -> Deferred[bool]:
         """

@@ -5,6 +5,7 @@ away, since nothing in it is of use to anybody.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
@@ -19,14 +20,24 @@ _log = Logger()
 _NAME = re.compile(r"sodiumtwist-workers-(?P<process>[1-9][0-9]*)-.*")
 
 
-def make_folder() -> str:
+class Folder:
     """
-    Make a folder that nobody else can enter.
+    A folder that nobody else can enter.
 
-    :return: its path.
+    :ivar path: where it is.
     :raises OSError: when it can't be made.
     """
-    return tempfile.mkdtemp(prefix=f"sodiumtwist-workers-{os.getpid()}-")
+
+    def __init__(self) -> None:
+        self.path = tempfile.mkdtemp(prefix=f"sodiumtwist-workers-{os.getpid()}-")
+        # What tidies up in such places leaves alone what is locked so, see tmpfiles.d(5).
+        self._descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fcntl.flock(self._descriptor, fcntl.LOCK_SH)
+
+    def remove(self) -> None:
+        """Remove it, with all that is in it."""
+        remove_folder(self.path)
+        os.close(self._descriptor)
 
 
 def remove_folder(path: str) -> None:

@@ -120,6 +120,7 @@ class RedisStore(Companion):
     :param seconds: within which there has to be an answer.
     :param reactor: has threads, and the clock.
     :raises LocalProtocolError: when the URL is none, or the package ``redis`` is missing.
+    :ivar limit: how many handshakes it remembers.
     :ivar why_down: why it is down; empty while it answers.
     """
 
@@ -146,7 +147,7 @@ class RedisStore(Companion):
             ("DEL", *probes),
         ]
         self._failure_time = int(failure_seconds * 1000)
-        self._limit = replays
+        self.limit = replays
         self._seconds = seconds
         self._reactor = reactor
         self._clock = steady_clock(reactor)
@@ -175,7 +176,7 @@ class RedisStore(Companion):
 
     def remember(self, fingerprint: bytes) -> Deferred[bool]:
         """Remember a handshake, see :class:`~sodiumtwist.admission.shared_store.ISharedStore`."""
-        return self._ask("EVAL", _REMEMBER, 2, *self._replays, fingerprint, self._limit).addCallback(self._remembered)
+        return self._ask("EVAL", _REMEMBER, 2, *self._replays, fingerprint, self.limit).addCallback(self._remembered)
 
     def _remembered(self, new: int) -> bool:
         if new == 2 and not self._warned:
@@ -184,10 +185,14 @@ class RedisStore(Companion):
                 "more than {limit} handshakes are remembered in {store}; the oldest are forgotten from now on, and "
                 "recordings of them would be let in again",
                 event="replays_forgotten",
-                limit=self._limit,
+                limit=self.limit,
                 store=self.where,
             )
         return new > 0
+
+    def counted(self) -> Deferred[int]:
+        """Tell how many handshakes are remembered, see :class:`~sodiumtwist.admission.shared_store.ISharedStore`."""
+        return self._ask("ZCARD", self._replays[0])
 
     def failures(self, address: str | None, login: str | None) -> Deferred[tuple[int, int]]:
         """Tell how many logins failed, see :class:`~sodiumtwist.admission.shared_store.ISharedStore`."""

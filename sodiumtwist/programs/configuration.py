@@ -164,7 +164,7 @@ def not_overruled(
     # Who gives --discard wants no --directory of the file.
     gone = set(given)
     for group in names.exclusive:
-        if gone.intersection(group) and set(given).intersection(group):
+        if not set(given).isdisjoint(group):
             gone.update(group)
     file = list(settings)
     kept = [each for each in file if (each.limit not in limits if each.limit else each.name not in gone)]

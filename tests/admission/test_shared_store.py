@@ -55,6 +55,7 @@ class SharedReplaysTests(SynchronousTestCase):
             self.assertIs(self.successResultOf(server.knows(fingerprint(1))), True)
             self.assertIs(self.successResultOf(server.remember(fingerprint(1))), False)
         self.assertIs(self.successResultOf(other.knows(fingerprint(2))), False)
+        self.assertEqual((self.successResultOf(other.counted()), other.limit), (1, 1000))
 
     def test_forgetful_store(self) -> None:
         """One that lost what it had lets nothing in that came to the same server before."""

@@ -161,8 +161,8 @@ class AllLinesTests(SynchronousTestCase):
             if (node.module or "").startswith("twisted") and not where.startswith("describe/log.py:"):
                 self.assertEqual(names & {"Logger", "logger"}, set(), where)
         for where, node in self.nodes(ast.Call):
-            # Who listens to it writes nothing.
-            if "globalLogPublisher" in ast.unparse(node.func):
+            # Who listens to it writes nothing. What a worker has written is written once more by that module alone.
+            if "globalLogPublisher" in ast.unparse(node.func) and not where.startswith("describe/log.py:"):
                 self.assertIn(ast.unparse(node.func).rpartition(".")[2], ("addObserver", "removeObserver"), where)
             if isinstance(node.func, ast.Attribute) and node.func.attr in ("msg", "err", "callWithLogger"):
                 self.assertNotEqual(ast.unparse(node.func.value), "log", where)

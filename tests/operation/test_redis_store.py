@@ -77,6 +77,7 @@ class RememberingTests(RedisTestCase):
             self.assertIs(self.successResultOf(store.remember(fingerprint(number))), True)
         known = [self.successResultOf(store.knows(fingerprint(number))) for number in range(5)]
         self.assertEqual(known, [False, False, True, True, True])
+        self.assertEqual((self.successResultOf(store.counted()), store.limit), (3, 3))
         self.assertEqual(len(self.lines()), 1)
         self.assertRegex(self.lines()[0], "^more than 3 handshakes are remembered in unix:.*; the oldest are forgotten")
         self.assertIs(self.successResultOf(self.open(replays=1).remember(fingerprint(9))), True)

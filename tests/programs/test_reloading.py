@@ -29,7 +29,7 @@ from sodiumtwist.admission.passwords import set_password
 from sodiumtwist.contacts.keyfiles import write_key_file
 from sodiumtwist.endpoints.streams import StreamServerFactory
 from sodiumtwist.operation.companions import Companion
-from sodiumtwist.programs import asking, tap, tunneltap
+from sodiumtwist.programs import asking, configuration, tap, tunneltap
 from sodiumtwist.programs.listening import ListeningService
 from sodiumtwist.programs.services import SodiumService
 from sodiumtwist.programs.tunneltap import AdvisedEndpoint, TunnelService
@@ -145,6 +145,25 @@ class ServerTests(ReloadTestCase):
             self.assertIs(service._factory.authorized_keys, keys)
         assert service.options is not None
         self.assertIsNone(service.options.before)
+
+    def test_configuration(self) -> None:
+        """The file of ``--config`` is read again. A broken one, or one for root alone, leaves what was there."""
+        self.write("config.toml", f'key = "{SECRET}"\nmessage = "one"\n')
+        service = self.start("--config", "config.toml", "--limit", "connections=5")
+        self.rewrite("config.toml", f'key = "{SECRET}"\nmessage = "two"\nmax-upload = 5\n[limit]\nconnections = 3\n')
+        self.assertEqual(self.reload(service), [HOLDS, "these take effect when sodium is started again: --max-upload"])
+        self.assertEqual((service._settings.message, service._settings.limits.connections), ("two", 5))
+        self.rewrite("config.toml", 'mesage = "three"\n')
+        (line,) = self.reload(service)
+        self.assertRegex(line, "before: config.toml: line 1: there is no option 'mesage'; did you mean message")
+        self.assertEqual(service._settings.message, "two")
+
+        def refuse(path: str) -> None:
+            raise PermissionError(13, "Permission denied", path)
+
+        self.patch(configuration, "open_at_once", refuse)
+        self.assertIn("config.toml: Permission denied", " ".join(self.reload(service)))
+        self.assertEqual(service._settings.message, "two")
 
     def test_lists_are_looked_at(self) -> None:
         """The log has at once what is new in them, and what is wrong with them."""
