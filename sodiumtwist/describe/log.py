@@ -92,10 +92,33 @@ class Logger(logger.Logger):
         super().emit(level, format, **fields)
 
 
+#: How many characters of a traceback go to another process.
+SENT_TRACEBACK = 20_000
+
+
+def fit_for_process(event: logger.LogEvent) -> logger.LogEvent:
+    """
+    Make what was written to the log fit to be sent to another process of ours. A failure becomes the text of its
+    traceback: what makes a failure fit for the log does not pass through JSON.
+
+    :param event: the event. It stays as it is.
+    """
+    failure = event.get("log_failure")
+    if not isinstance(failure, Failure):
+        return event
+    sent = {name: value for name, value in event.items() if name != "log_failure"}
+    return {**sent, "traceback": failure.getTraceback()[-SENT_TRACEBACK:]}
+
+
 def write_again(event: logger.LogEvent) -> None:
     """
     Write what another process of ours has written to its log.
 
-    :param event: the event, all of it, as that process has made it.
+    :param event: the event, all of it, as :func:`fit_for_process` has made it.
     """
+    text = event.pop("traceback", None)
+    if text is not None:
+        failure = Failure(Exception())
+        failure.getTraceback = lambda *arguments, **keywords: text  # type: ignore[method-assign]
+        event["log_failure"] = failure
     logger.globalLogPublisher(event)

@@ -10,16 +10,17 @@ import os
 import signal
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, TextIO
 
 from twisted.application.reactors import installReactor
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import connectionDone
-from twisted.logger import globalLogBeginner, jsonFileLogObserver
+from twisted.logger import ILogObserver, LogEvent, globalLogBeginner, jsonFileLogObserver
 from twisted.protocols.basic import LineOnlyReceiver
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
-from ..describe.log import Logger
+from ..describe.log import Logger, fit_for_process
 from ..operation.folders import remove_folder
 from ..operation.lines import LINE_LIMIT
 from ..operation.orders import ANSWERS, LOG, Orders, read_orders
@@ -113,6 +114,21 @@ def make_service(orders: Orders, reactor: Any) -> ListeningService:
     return service
 
 
+def log_observer(file: TextIO) -> ILogObserver:
+    """
+    Make what writes the log of a worker for its supervisor.
+
+    :param file: leads there.
+    """
+    write = jsonFileLogObserver(file, "")
+
+    @implementer(ILogObserver)
+    def observe(event: LogEvent) -> None:
+        write(fit_for_process(event))
+
+    return observe
+
+
 def main() -> None:
     """
     Serve until the supervisor says that it is over, or is gone.
@@ -134,7 +150,7 @@ def main() -> None:
     running.addSystemEventTrigger("before", "shutdown", service.stopService)
     # What was logged by now, the supervisor has logged itself.
     log = os.fdopen(LOG, "w", encoding="utf-8", errors="backslashreplace")
-    globalLogBeginner.beginLoggingTo([jsonFileLogObserver(log, "")], redirectStandardIO=False, discardBuffer=True)
+    globalLogBeginner.beginLoggingTo([log_observer(log)], redirectStandardIO=False, discardBuffer=True)
     control = Control(service)
     connect(control, stdin=0, stdout=ANSWERS, reactor=running)
     running.callWhenRunning(control.answer, serves=True)

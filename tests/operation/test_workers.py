@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import errno
 import io
+import json
 import os
 import signal
 import tempfile
@@ -14,11 +15,14 @@ from typing import Any
 from unittest.mock import patch
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.logger import Logger, LogPublisher, formatEvent, jsonFileLogObserver
+from twisted.logger import Logger, LogPublisher, formatEvent, globalLogPublisher, jsonFileLogObserver
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+from sodiumtwist.describe.log import Logger as OurLogger
 from sodiumtwist.operation import folders, lines
+from sodiumtwist.operation.logs import json_line, text_line
 from sodiumtwist.operation.orders import FIRST_SOCKET, SHARED, read_orders
 from sodiumtwist.operation.status import Client, Clients, Health, IStatus
 from sodiumtwist.operation.values import Value
@@ -31,6 +35,7 @@ from sodiumtwist.operation.workers import (
     Workers,
 )
 from sodiumtwist.operation.workers_status import WorkersStatus, tell
+from sodiumtwist.programs.worker import log_observer
 
 from ..logs import logged
 from .standins import FakeProcess, ProcessReactor
@@ -160,6 +165,27 @@ class LogTests(WorkersTestCase):
         (event,) = self.events
         self.assertEqual((formatEvent(event), event["event"], event["worker"]), ("ann came", "client_admitted", 2))
         self.assertEqual((event["log_system"], event["log_level"].name), ("worker 2, somewhere", "warn"))
+
+    def test_failures(self) -> None:
+        """A traceback of a worker is in the one log as one of this process is, in text and in JSON."""
+        self.start()
+        written = io.StringIO()
+        patched = patch.object(globalLogPublisher, "_observers", [log_observer(written)])
+        try:
+            raise ValueError("no\nsuch thing" + "x" * 100_000)
+        except ValueError:
+            with patched:
+                OurLogger().failure("{peer} has failed", Failure(), event="application_failed", peer="192.0.2.1:1")
+        self.assertLess(len(written.getvalue()), 30_000)
+        self.events.clear()
+        self.processes[0].log(written.getvalue().encode())
+        (event,) = self.events
+        shown = json.loads(json_line(event))
+        self.assertEqual((shown["event"], shown["message"]), ("application_failed", "192.0.2.1:1 has failed"))
+        for text in (text_line(event) or "", shown["traceback"]):
+            self.assertIn("Traceback (most recent call last):", text)
+            self.assertIn("builtins.ValueError: 'no\\nsuch thing", text)
+        self.assertEqual(len(self.flushLoggedErrors()), 1)
 
     def test_said(self) -> None:
         """What a library or the interpreter says is there, too, also what has no end or is too long."""
