@@ -15,8 +15,9 @@ _SECRETS = re.compile(
 )
 
 
-#: The password in a URL.
-_PASSWORD = re.compile(r"(://[^/@:]*:)[^/@]*@")
+# The password in a URL, up to the last "@": who forgets that "/" and "@" are written %2F and %40 in it has a secret all
+# the same. And what programs of Redis itself take for one.
+_PASSWORD = re.compile(r"(rediss?://(?=[^\s/@:]*@)|://[^\s/@:]*:)\S*@")
 
 
 def masked(description: str) -> str:

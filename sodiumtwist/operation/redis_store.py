@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -408,7 +409,12 @@ def _client_maker(url: str, seconds: float) -> Callable[[], Any]:
 
     try:
         connect().close()
-    # What is in a URL may be a secret.
+    # What is in a URL may be a secret, also in one that lacks a part; and the error quotes it, where a password has a mark
+    # that ends it for a parser.
     except (ValueError, TypeError) as error:
-        raise LocalProtocolError(f"--shared-store {masked(url)}: {_explain(error)}") from None
+        shown, why = masked(url if "://" in url else re.sub(".*@", "…@", url)), _explain(error)
+        hidden = re.sub("'[^']*'", "'…'", why) if "…" in shown else why
+        if hidden != why:
+            hidden += "; in a password, / ? # [ ] @ and : are written %2F %3F %23 and so on"
+        raise LocalProtocolError(f"--shared-store {shown}: {hidden}") from None
     return connect

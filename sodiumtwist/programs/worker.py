@@ -126,7 +126,8 @@ def log_observer(file: TextIO) -> ILogObserver:
     def observe(event: LogEvent) -> None:
         write(fit_for_process(event))
 
-    return observe
+    observer: ILogObserver = observe
+    return observer
 
 
 def main() -> None:

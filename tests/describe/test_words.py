@@ -39,6 +39,18 @@ class DescribeBadEndpointTests(SynchronousTestCase):
             self.assertNotIn("hunter2", line)
         self.assertIn("passphraseFile=pass.txt", masked("sodium:tcp:1:auth=memory:me:hunter2:passphraseFile=pass.txt"))
 
+    def test_urls(self) -> None:
+        """Nothing of a password is shown, whatever is in it."""
+        for url, shown in (
+            ("redis://:hunter2@host:1/0", "redis://:…@host:1/0"),
+            ("redis://:hun@ter2@host", "redis://:…@host"),
+            ("redis://me:hun/ter2@host", "redis://me:…@host"),
+            ("redis://hunter2@host", "redis://…@host"),
+            ("curl http://a:hunter2@b http://c:1/ me@d", "curl http://a:…@b http://c:1/ me@d"),
+            ("redis://host:1/0", "redis://host:1/0"),
+        ):
+            self.assertEqual(masked(url), shown)
+
     def test_folder_of_plugins_closed(self) -> None:
         """Twisted's error stands for another one, which has a text."""
         error = UnlistableError(PermissionError(13, "Permission denied", "/plugins"))

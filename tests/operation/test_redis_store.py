@@ -260,6 +260,11 @@ class StartTests(RedisTestCase):
         for url, why in (
             ("http://:sesame@h", "one of the following schemes"),
             ("redis://:sesame@h:x", "[Pp]ort"),
+            # Marks that end a password for a parser.
+            ("redis://:sesame/sesame@h:1", "'…'; in a password, / "),
+            ("redis://:sesame#sesame@h:1", "'…'; in a password, / "),
+            ("redis://:sesame[x@h:1", "IPv6"),
+            (":sesame@h:1", "^--shared-store …@h:1: .*one of the following schemes"),
             ("h:6379", "one of the following schemes"),
         ):
             error = self.assertRaises(LocalProtocolError, self.store, url)
