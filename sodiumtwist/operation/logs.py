@@ -268,25 +268,36 @@ def _plain(field: str, value: object) -> object:
 class BoundedObserver:
     """
     Hands on all lines of this package, which have bounds of their own, and of others' no more than so many of one kind
-    in a minute. Strangers can cause those, too: of each that there is no descriptor for Twisted says three.
+    in a minute. Strangers can cause those, too: of each that there is no descriptor for Twisted says three, and what is
+    wrong with a request to the site of ``--metrics`` is found out in a thread.
 
     :param observer: writes them.
     :param limit: how many.
     :param clock: tells the time.
+    :param reactor: what other threads say is counted in its thread.
     """
 
-    def __init__(self, observer: ILogObserver, limit: int, clock: IReactorTime) -> None:
+    def __init__(self, observer: ILogObserver, limit: int, clock: IReactorTime, reactor: Any) -> None:
         self._observer = observer
         self._limit = limit
         self._clock = clock
+        self._reactor = reactor
         # By who speaks, and by the line.
         self._kinds: dict[tuple[str, str], SummedLines] = {}
 
     def __call__(self, event: LogEvent) -> None:
         """Write an event, or count it."""
-        namespace = str(event.get("log_namespace"))
-        # Timers are the reactor's. What other threads say is little, and no stranger causes it.
-        if namespace.startswith(PACKAGE) or not isInIOThread() or self._may_write(namespace, event):
+        if str(event.get("log_namespace")).startswith(PACKAGE):
+            self._observer(event)
+        elif isInIOThread() or not self._reactor.running:
+            self._write_bounded(event)
+        else:
+            # Timers are the reactor's.
+            self._reactor.callFromThread(self._write_bounded, event)
+
+    def _write_bounded(self, event: LogEvent) -> None:
+        # There are no timers before it runs, nor is there anybody else who could say anything.
+        if not isInIOThread() or self._may_write(str(event.get("log_namespace")), event):
             self._observer(event)
 
     def _may_write(self, namespace: str, event: LogEvent) -> bool:
@@ -325,7 +336,7 @@ def make_observer(log_format: str, twistd: Mapping[str, Any], limits: LogLimits,
     out: Any = sys.stdout
     if path != "-" and (path or not stays):
         out = open_log(path or DEFAULT_FILE, limits)
-    observer = BoundedObserver(FileLogObserver(out, FORMATS[log_format]), limits.lines, steady_clock(reactor))
+    observer = BoundedObserver(FileLogObserver(out, FORMATS[log_format]), limits.lines, steady_clock(reactor), reactor)
     # What Twisted says of the end itself comes behind that.
     reactor.addSystemEventTrigger("after", "shutdown", observer.stop)
     return observer

@@ -409,8 +409,8 @@ def _client_maker(url: str, seconds: float) -> Callable[[], Any]:
 
     try:
         connect().close()
-    # What is in a URL may be a secret, also in one that lacks a part; and the error quotes it, where a password has a mark
-    # that ends it for a parser.
+    # What is in a URL may be a secret, also in one that lacks a part; and the error quotes it, where a password has a
+    # mark that ends it for a parser.
     except (ValueError, TypeError) as error:
         shown, why = masked(url if "://" in url else re.sub(".*@", "…@", url)), _explain(error)
         hidden = re.sub("'[^']*'", "'…'", why) if "…" in shown else why

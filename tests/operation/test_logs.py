@@ -356,8 +356,13 @@ class BoundTests(SynchronousTestCase):
         self.clock = Clock()
         self.events = logged(self)
         self.written = Observer()
-        self.observer = BoundedObserver(self.written, 3, self.clock)
+        self.observer = BoundedObserver(self.written, 3, self.clock, self)
         self.patch(logs, "isInIOThread", lambda: True)
+        self.running = True
+        self.in_thread: list[tuple[Any, ...]] = []
+
+    def callFromThread(self, *call: Any) -> None:
+        self.in_thread.append(call)
 
     def say(self, namespace: str, line: str, count: int = 1) -> None:
         for _ in range(count):
@@ -382,10 +387,18 @@ class BoundTests(SynchronousTestCase):
         self.assertLess(len(self.written.events), 110)
 
     def test_threads(self) -> None:
-        """Other threads' are written: timers are the reactor's."""
-        self.patch(logs, "isInIOThread", lambda: False)
-        self.say("twisted", "line", 10)
-        self.assertEqual(len(self.written.events), 10)
+        """What other threads say is bounded by the reactor, whose timers are needed for that, while it runs."""
+        with patch.object(logs, "isInIOThread", lambda: False):
+            self.say("twisted", "line", 10)
+            self.say("sodiumtwist.somewhere", "ours", 2)
+        self.assertEqual([event["log_format"] for event in self.written.events], ["ours"] * 2)
+        for call, event in self.in_thread:
+            call(event)
+        self.assertEqual([event["log_format"] for event in self.written.events], ["ours"] * 2 + ["line"] * 3)
+        self.running = False
+        with patch.object(logs, "isInIOThread", lambda: False):
+            self.say("twisted", "line", 10)
+        self.assertEqual(len(self.written.events), 15)
 
     def test_stop(self) -> None:
         self.say("twisted", "line", 10)

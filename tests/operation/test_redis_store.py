@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Generator
 from typing import Any
+from unittest.mock import patch
 
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred, gatherResults, inlineCallbacks
@@ -273,10 +274,10 @@ class StartTests(RedisTestCase):
 
     def test_no_package(self) -> None:
         """It is told how to get it."""
-        for name in [name for name in sys.modules if name.partition(".")[0] == "redis"]:
-            self.addCleanup(sys.modules.__setitem__, name, sys.modules[name])
-            sys.modules[name] = None  # type: ignore[assignment]  # as for one that can't be imported
-        error = self.assertRaises(LocalProtocolError, self.store, self.redis.url)
+        loaded = [name for name in sys.modules if name.partition(".")[0] == "redis"]
+        # As for what can't be imported.
+        with patch.dict(sys.modules, dict.fromkeys(["redis", *loaded])):
+            error = self.assertRaises(LocalProtocolError, self.store, self.redis.url)
         self.assertEqual(str(error), "--shared-store needs the package redis: pip install 'sodiumtwist[redis]'")
 
 
