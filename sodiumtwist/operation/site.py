@@ -230,6 +230,8 @@ class StatusSite(Site):
 
     def getResourceFor(self, request: Any) -> IResource:
         """Find what answers; all answers say the same about themselves."""
+        # As "Connection" below says; Twisted goes by the request alone.
+        request.channel.persistent = False
         request.responseHeaders.removeHeader(b"Server")
         for name, value in HEADERS.items():
             request.setHeader(name, value)
@@ -243,11 +245,15 @@ class _Short(ProtocolWrapper):
     _timer: IDelayedCall | None = None
     factory: ShortConnections
 
+    #: Whether it is being closed.
+    leaves = False
+
     def connectionMade(self) -> None:
         self._timer = self.factory.clock.callLater(SITE_SECONDS, self.abortConnection)
         super().connectionMade()  # type: ignore[no-untyped-call]
 
     def abortConnection(self) -> None:
+        self.leaves = True
         transport: Any = self.transport
         transport.abortConnection()
 
@@ -263,7 +269,8 @@ class ShortConnections(WrappingFactory):
 
     :param site: what they are for.
     :param clock: of the time.
-    :param most: how many. One more is closed at once.
+    :param most: how many. One more takes the place of the oldest: else whoever holds all of them, and asks nothing,
+        could keep health checks out, and a balancer would take the service for dead.
     """
 
     noisy = False
@@ -275,8 +282,14 @@ class ShortConnections(WrappingFactory):
         self._most = most
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
-        """Make one, unless there are as many as there may be."""
-        return super().buildProtocol(addr) if len(self.protocols) < self._most else None
+        """Make one, for which another one may have to go."""
+        staying = [protocol for protocol in self.protocols if not protocol.leaves]
+        if len(staying) >= self._most:
+            # Each that is being closed has its descriptor for a moment.
+            if len(self.protocols) >= 2 * self._most:
+                return None
+            staying[0].abortConnection()
+        return super().buildProtocol(addr)
 
     def drop(self) -> None:
         """End all of them."""

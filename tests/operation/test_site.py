@@ -219,17 +219,30 @@ class BoundTests(SiteTestCase):
         self.assertEqual(self.answer(transport)[0], 200)
 
     def test_connections(self) -> None:
-        """A few at once; one more is closed at once, until one has gone."""
-        self.connect()
-        first = self.protocol
-        self.connect()
-        self.connect()
+        """A few at once; one more takes the place of the oldest, so nobody can keep health checks out."""
+        transports = [self.connect() for _ in range(3)]
+        self.assertEqual(self.ask("/healthz")[0], 200)
+        self.assertEqual([transport.aborting for transport in transports], [True, False, False])
+
+    def test_connections_that_leave(self) -> None:
+        """Those that had to go have descriptors until they are gone, and count."""
+        for _ in range(6):
+            self.connect()
+            self.assertIsNotNone(self.protocol)
+        first = next(iter(self.factory.protocols))
         self.connect()
         self.assertIsNone(self.protocol)
         first.connectionLost(Failure(ConnectionDone()))
         self.connect()
         self.assertIsNotNone(self.protocol)
         self.factory.drop()
+
+    def test_one_request(self) -> None:
+        """A connection is closed behind its answer, as that says, whatever stands behind the request."""
+        transport = self.connect()
+        self.protocol.dataReceived(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * 2)
+        self.assertEqual(transport.value().count(b"200 OK"), 1)
+        self.assertTrue(transport.disconnecting)
 
     def test_times(self) -> None:
         """Each for a short time, whatever it sends; and for less where nothing comes."""

@@ -124,7 +124,7 @@ class StatusTests(TapTestCase):
     def test_descriptors(self) -> None:
         """They are kept for its connections."""
         self.assertEqual(descriptors_beside(self.parse()), 0)
-        self.assertEqual(descriptors_beside(self.parse("--metrics", "9100")), 1 + SITE_CONNECTIONS)
+        self.assertEqual(descriptors_beside(self.parse("--metrics", "9100")), 1 + 2 * SITE_CONNECTIONS)
 
     def test_forward(self) -> None:
         """What comes out of streams is counted, too."""
