@@ -5,6 +5,7 @@ The log of a service: its lines as text or as JSON, and its file, which is rotat
 from __future__ import annotations
 
 import ast
+import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
@@ -92,6 +93,8 @@ class ServiceLog:
         self._limits = limits
         self._lock = RLock()
         self._file = self._opened(path)
+        # Whether the last line could not be written, as on a full disk.
+        self._failed = False
         #: Of the file, from the root on.
         self.path: str = self._file.path
 
@@ -102,12 +105,23 @@ class ServiceLog:
         """Write a line. It counts in bytes towards the size of the file."""
         line = text.encode("utf-8", "replace")
         with self._lock:
+            # A part of a line may be there, which must not spoil this one.
+            begin = b"\n" if self._failed and self._ends_within_a_line() else b""
+            self._failed = True
             try:
-                self._file.write(line)
+                self._file.write(begin + line)
             except ValueError:
                 # It is closed: when another one was to be begun, for instance, there was no room on the disk.
                 self._file = self._opened(self.path)
                 self._file.write(line)
+            self._failed = False
+
+    def _ends_within_a_line(self) -> bool:
+        # What has no last byte is empty, or no file any more.
+        with suppress(OSError), open(self.path, "rb") as file:
+            file.seek(-1, os.SEEK_END)
+            return file.read() != b"\n"
+        return False
 
     def flush(self) -> None:
         """Nothing is kept back."""

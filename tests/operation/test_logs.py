@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 from typing import Any, NoReturn
-from unittest.mock import patch
+from unittest.mock import Mock, patch
 
 from twisted.application.service import Application
 from twisted.internet.task import Clock
@@ -231,6 +231,26 @@ class FileTests(SynchronousTestCase):
             self.assertRaises(OSError, log.write, "lost\n")
         log.write("after\n")
         self.assertEqual(self.read(), {"log": "after\n", "log.1": "before\n"})
+
+    def test_part_of_a_line(self) -> None:
+        """What was written of a line until the disk was full spoils no other one."""
+        log = self.open()
+        log.write("before\n")
+        part = log._file._file.write
+        for written in (b"lo", b""):
+
+            def write_a_part(data: bytes, written: bytes = written) -> NoReturn:
+                part(written)
+                full()
+
+            with patch.object(log._file, "_file", Mock(write=write_a_part)):
+                self.assertRaises(OSError, log.write, "lost\n")
+        log.write("after\n")
+        log.write("again\n")
+        with patch.object(log._file, "_file", Mock(write=full)):
+            self.assertRaises(OSError, log.write, "lost\n")
+        log.write("last\n")
+        self.assertEqual(self.read(), {"log": "before\nlo\nafter\nagain\nlast\n"})
 
     def test_closed(self) -> None:
         self.open().close()
