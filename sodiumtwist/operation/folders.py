@@ -53,13 +53,27 @@ def remove_abandoned() -> None:
             found = _NAME.fullmatch(entry.name)
             if found is None or _is_alive(int(found["process"])):
                 continue
-            if entry.is_dir(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_uid == os.geteuid():
+            if not entry.is_dir(follow_symlinks=False) or entry.stat(follow_symlinks=False).st_uid != os.geteuid():
+                continue
+            if not _is_locked(entry.path):
                 remove_folder(entry.path)
                 _log.info(
                     "removed {path}, which a server left behind that was killed",
                     event="folder_removed",
                     path=entry.path,
                 )
+
+
+def _is_locked(path: str) -> bool:
+    """Tell whether a service has a folder, perhaps in a container, where processes have other numbers."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def _is_alive(process: int) -> bool:
