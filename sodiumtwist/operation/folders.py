@@ -5,6 +5,7 @@ away, since nothing in it is of use to anybody.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
@@ -19,14 +20,31 @@ _log = Logger()
 _NAME = re.compile(r"sodiumtwist-workers-(?P<process>[1-9][0-9]*)-.*")
 
 
-def make_folder() -> str:
+class OwnFolder:
     """
-    Make a folder that nobody else can enter.
+    A folder that nobody else can enter.
 
-    :return: its path.
+    It is locked, for as long as this process runs. That tells other servers that it is in use, also those in containers
+    that have the same folder of temporary files and other numbers for processes. And ``systemd-tmpfiles``, which takes
+    away what nobody has used for days, leaves alone what is locked.
+
     :raises OSError: when it can't be made.
+    :ivar path: of it.
     """
-    return tempfile.mkdtemp(prefix=f"sodiumtwist-workers-{os.getpid()}-")
+
+    def __init__(self) -> None:
+        while True:
+            self.path = tempfile.mkdtemp(prefix=f"sodiumtwist-workers-{os.getpid()}-")
+            # One that looks for abandoned folders may have been faster.
+            with suppress(FileNotFoundError):
+                self._fd = _lock(self.path)
+                os.stat(self.path)
+                return
+
+    def remove(self) -> None:
+        """Remove it, with all that is in it. What can't be removed stays."""
+        remove_folder(self.path)
+        os.close(self._fd)
 
 
 def remove_folder(path: str) -> None:
@@ -34,8 +52,24 @@ def remove_folder(path: str) -> None:
     shutil.rmtree(path, ignore_errors=True)
 
 
+def _lock(path: str) -> int:
+    """
+    Lock a folder.
+
+    :return: the descriptor that holds the lock.
+    :raises OSError: when it is locked, or missing.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
 def remove_abandoned() -> None:
-    """Remove those of our own whose process is gone, and say so."""
+    """Remove those of our own whose process is gone, and that nobody has locked, and say so."""
     above = tempfile.gettempdir()
     with suppress(OSError), os.scandir(above) as entries:
         for entry in entries:
@@ -43,12 +77,16 @@ def remove_abandoned() -> None:
             if found is None or _is_alive(int(found["process"])):
                 continue
             if entry.is_dir(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_uid == os.geteuid():
-                remove_folder(entry.path)
-                _log.info(
-                    "removed {path}, which a server left behind that was killed",
-                    event="folder_removed",
-                    path=entry.path,
-                )
+                # One that is locked is in use.
+                with suppress(OSError):
+                    fd = _lock(entry.path)
+                    remove_folder(entry.path)
+                    os.close(fd)
+                    _log.info(
+                        "removed {path}, which a server left behind that was killed",
+                        event="folder_removed",
+                        path=entry.path,
+                    )
 
 
 def _is_alive(process: int) -> bool:

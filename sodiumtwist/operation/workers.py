@@ -28,7 +28,7 @@ from ..describe import describe_os_error
 from ..describe.log import Logger, write_again
 from ..protocol.clock import steady_clock
 from ..protocol.ports import hand_on
-from .folders import make_folder, remove_abandoned, remove_folder
+from .folders import OwnFolder, remove_abandoned
 from .lines import Lines
 from .orders import ANSWERS, FIRST_SOCKET, LOG, ORDERS, SHARED, Orders
 
@@ -194,7 +194,7 @@ class Workers:
         self._sockets: list[tuple[int, int]] = []
         self.drain_timeout = drain_timeout
         self._remembers = remembers
-        self._folder: str | None = None
+        self._folder: OwnFolder | None = None
         self._memory = -1
         self._counts: AllCounts | None = None
         self._running: dict[int, Worker] = {}
@@ -232,7 +232,7 @@ class Workers:
         self._counts = AllCounts(open_memory(self._memory), self.count)
         if self._remembers:
             remove_abandoned()
-            self._folder = make_folder()
+            self._folder = OwnFolder()
         for number in range(1, self.count + 1):
             self._start(number)
 
@@ -247,7 +247,7 @@ class Workers:
             tuple(self._endpoints),
             tuple(family for _, family in self._sockets),
             self.read,
-            "" if self._folder is None else os.path.join(self._folder, "replays"),
+            "" if self._folder is None else os.path.join(self._folder.path, "replays"),
             self._twistd.get("reactor"),
         )
         worker = self._running[number] = Worker(self, number, orders)
@@ -410,7 +410,7 @@ class Workers:
         if self._killing is not None and self._killing.active():
             self._killing.cancel()
         if self._folder is not None:
-            remove_folder(self._folder)
+            self._folder.remove()
         self._gone.callback(None)
 
 
