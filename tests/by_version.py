@@ -32,6 +32,7 @@ RUN_ONCE = {
     "tests.operation.test_container": "a process in namespaces; what it runs has tests of its own",
     "tests.operation.test_log_processes": "a process, and a program from outside; the log has tests of its own",
     "tests.operation.test_systemd": "units of systemd, and what runs of it; what it is told has tests of its own",
+    "tests.operation.test_redis_processes": "processes beside a server of Redis; the store has tests of its own",
     "tests.programs.test_cli": "processes, their outputs and descriptors; what they run has tests of its own",
     "tests.programs.test_client_processes": "processes of commands whose parts have tests of their own",
     "tests.programs.test_load": "many processes at once, and the system's limits; each limit has tests of its own",

@@ -51,7 +51,12 @@ PATIENCE = 60.0
 
 
 def _read_at_start(environment: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in environment.items() if name.startswith(READ_AT_START) and name != UNBUFFERED}
+    read = {name: value for name, value in environment.items() if name.startswith(READ_AT_START)}
+    read.pop(UNBUFFERED, None)
+    # Where this process looks already, too.
+    if set(read.get("PYTHONPATH", "").split(os.pathsep)) <= {*sys.path, ""}:
+        read.pop("PYTHONPATH", None)
+    return read
 
 
 class Forked:
@@ -65,21 +70,31 @@ class Forked:
     :ivar returncode: its exit status, or the number of a signal below zero, once that is known.
     """
 
-    def __init__(self, forking: Forking, program: Sequence[str], stdin: int, cwd: str, env: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        forking: Forking,
+        program: Sequence[str],
+        stdin: int,
+        cwd: str,
+        env: Mapping[str, str],
+        session: bool = False,
+        stderr: int = subprocess.PIPE,
+    ) -> None:
         self._forking = forking
         self.returncode: int | None = None
         ours: list[IO[bytes] | None] = [None] * 3
         theirs = []
-        for number in range(3):
-            if number == 0 and stdin != subprocess.PIPE:
-                theirs.append(os.open(os.devnull, os.O_RDONLY) if stdin == subprocess.DEVNULL else os.dup(stdin))
+        for number, given in enumerate((stdin, subprocess.PIPE, stderr)):
+            if given != subprocess.PIPE:
+                theirs.append(os.open(os.devnull, os.O_RDWR) if given == subprocess.DEVNULL else os.dup(given))
                 continue
             reading, writing = os.pipe()
             theirs.append(writing if number else reading)
-            ours[number] = os.fdopen(reading, "rb") if number else os.fdopen(writing, "wb")
+            ours[number] = os.fdopen(reading, "rb") if number else os.fdopen(writing, "wb", buffering=0)
         self.stdin, self.stdout, self.stderr = ours
         try:
-            self.pid: int = forking.ask({"program": [*program], "in": cwd, "environment": dict(env)}, theirs)
+            asked = {"program": [*program], "in": cwd, "environment": dict(env), "session": session}
+            self.pid: int = forking.ask(asked, theirs)
         finally:
             for descriptor in theirs:
                 os.close(descriptor)
@@ -108,6 +123,10 @@ class Forked:
         """Send it a signal, if it is still there."""
         if self.poll() is None:
             os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """Kill it, if it is still there."""
+        self.send_signal(signal.SIGKILL)
 
 
 class Forking:
@@ -153,14 +172,24 @@ def _forking(read_at_start: tuple[tuple[str, str], ...]) -> Forking:
     return process
 
 
-def fork(program: Sequence[str], stdin: int, cwd: str, env: Mapping[str, str]) -> Forked:
+def fork(
+    program: Sequence[str],
+    stdin: int,
+    cwd: str,
+    env: Mapping[str, str],
+    session: bool = False,
+    stderr: int = subprocess.PIPE,
+) -> Forked:
     """
     Start a program in a process that has its imports already. All tests of this process share the one that forks.
 
-    :param program: ``sodiumtwist`` or ``twistd``, and its arguments.
+    :param program: ``twistd`` or the name of a module that is run as a program, and its arguments.
     :param stdin: a descriptor, or as :class:`subprocess.Popen` takes it.
+    :param session: whether it gets a session of its own.
+    :param stderr: as ``stdin``.
     """
-    return Forked(_forking(tuple(sorted(_read_at_start(os.environ).items()))), program, stdin, cwd, env)
+    forking = _forking(tuple(sorted(_read_at_start(os.environ).items())))
+    return Forked(forking, program, stdin, cwd, env, session, stderr)
 
 
 def can_fork(env: Mapping[str, str]) -> bool:
@@ -209,6 +238,8 @@ def fork_as_told(descriptor: int) -> dict[str, Any]:
 
 def be(message: dict[str, Any]) -> None:
     """In a forked process: be the program, and end as that does."""
+    if message["session"]:
+        os.setsid()
     os.environ.clear()
     os.environ.update(message["environment"])
     time.tzset()
@@ -236,5 +267,5 @@ def be(message: dict[str, Any]) -> None:
         import runpy
 
         sys.argv = [program, *arguments]
-        sys.modules.pop("sodiumtwist.__main__", None)
-        runpy.run_module("sodiumtwist", run_name="__main__", alter_sys=True)
+        sys.modules.pop(f"{program}.__main__", None)
+        runpy.run_module(program, run_name="__main__", alter_sys=True)

@@ -191,6 +191,16 @@ _PRINTED = re.compile(r"sodium(?:\+tls)?://\S+#\S+")
 _LISTENING = re.compile(r"(?:\b(tcp|ssl):|(?<=--listen )tcp:127\.0\.0\.1:)(\d+)(?![\d.])(?::interface=127\.0\.0\.1)?")
 
 
+def _words(command: str) -> list[str]:
+    """The words of a command of ours that a shell would start as it stands; nothing for others."""
+    text = re.sub(r" # (status \d+|Ctrl-C)$", "", command)
+    if re.search(r"[|&;<>()$`\\*?\[\]~{}!]| #", text):
+        return []
+    program, *arguments = shlex.split(text)
+    start = {"sodiumtwist": SODIUMTWIST, "twistd": TWISTD}.get(program, [])
+    return [*start, *arguments] if start else []
+
+
 class PageTestCase(ProcessTestCase):
     """Does what a page tells its reader to, in a directory of its own."""
 
@@ -227,7 +237,9 @@ class PageTestCase(ProcessTestCase):
         """
         page = read_page(path)
         blocks = [
-            block for block in read_blocks(page) if LANGUAGES[block.language] and not (block.included or block.not_run)
+            block
+            for block in read_blocks(page)
+            if (LANGUAGES[block.language] or block.caption) and not (block.included or block.not_run)
         ]
         self._prepare(page, "".join(block.text for block in blocks))
         for block in blocks:
@@ -354,7 +366,7 @@ class PageTestCase(ProcessTestCase):
                 with open(self.path(name), "w") as file:
                     file.write(text)
         program = line.split()[0]
-        if program not in STAYING:
+        if program not in STAYING or "--check" in line:
             printed = [self._run_to_its_end(command, where, self._directory_of(machine)) for machine in machines]
             self._url = next(filter(_PRINTED.fullmatch, printed[0]), self._url)
             for other in printed[1:]:
@@ -366,7 +378,8 @@ class PageTestCase(ProcessTestCase):
         # Several servers run in one directory, and a second one would refuse the first one's file.
         command = command.replace("twistd -n", "twistd --pidfile= -n", 1)
         directory = self._directory_of(machines[0])
-        running = self.run_process(["sh", "-c", f"exec {command}"], env=self._environment(directory), cwd=directory)
+        words = _words(command) or ["sh", "-c", f"exec {command}"]
+        running = self.run_process(words, env=self._environment(directory), cwd=directory)
         actual = running.wait_for(STAYING[program])[1]
         for port in listening:
             self._servers[port] = (actual, running)
@@ -413,7 +426,7 @@ class PageTestCase(ProcessTestCase):
             terminal, inner = pty.openpty()
             self.addCleanup(os.close, terminal)
             keywords.update(stdin=inner, preexec_fn=lambda: ioctl(inner, termios.TIOCSCTTY, 0))
-        running = self.run_process(["sh", "-c", command], **keywords)
+        running = self.run_process(_words(command) or ["sh", "-c", command], **keywords)
         self.addCleanup(self._kill_session, running)
         if asks:
             os.close(inner)

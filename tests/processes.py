@@ -53,6 +53,7 @@ class ProcessOptions(TypedDict, total=False):
     stdin: int
     env: Mapping[str, str]
     cwd: str
+    start_new_session: bool
     preexec_fn: Callable[[], object]
 
 
@@ -108,7 +109,8 @@ class Running:
         program = forked_program(command)
         if forked and program and not prepare and can_fork(keywords["env"]):
             cwd = os.path.abspath(keywords.get("cwd", "."))
-            self.process = fork(program, keywords["stdin"], cwd, keywords["env"])
+            session = keywords.get("start_new_session", False)
+            self.process = fork(program, keywords["stdin"], cwd, keywords["env"], session)
         else:
             keywords["preexec_fn"] = before_exec
             self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **keywords)

@@ -8,19 +8,21 @@ import importlib.util
 import json
 import os
 import socket
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from functools import partial
 from io import StringIO
-from typing import Any
+from types import SimpleNamespace
+from typing import IO, Any
 
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from benchmarks import __main__ as command_line
+from benchmarks import __main__ as command_line, processes
 from benchmarks.__main__ import NAMES, parse_options
 from benchmarks.delay_line import QUEUE_SECONDS, Direction
 from benchmarks.loopback import PEERS
@@ -30,6 +32,7 @@ from benchmarks.scale import affordable
 from benchmarks.tables import Failed, Figure, NotInstalled, Row, Table, in_turn
 from benchmarks.workers import busiest
 
+from .forking import Forked, fork
 from .pair import MemoryTransport
 from .processes import ProcessTestCase, Running, unmeasured
 
@@ -42,6 +45,25 @@ class RunTests(ProcessTestCase):
     def start(self, *options: str, env: Mapping[str, str] | None = None) -> Running:
         command = [sys.executable, "-m", "benchmarks", *options]
         return self.run_process(command, cwd=ROOT, env=env or unmeasured())
+
+    def run_forked(self, *options: str) -> dict[str, Any]:
+        """
+        The same in this process, and with processes that have their imports already; return what was written.
+        """
+
+        def start(command: list[str], *, stderr: IO[bytes], cwd: str, **keywords: Any) -> Forked:
+            self.assertEqual(command[:2], [sys.executable, "-m"])
+            self.assertEqual(keywords, {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "bufsize": 0})
+            return fork(command[2:], subprocess.PIPE, cwd, unmeasured(), stderr=stderr.fileno())
+
+        # The processes of its tiers, and of no other module.
+        standin = SimpleNamespace(**vars(subprocess) | {"Popen": start})
+        self.patch(processes, "subprocess", standin)
+        with redirect_stdout(StringIO()) as said, redirect_stderr(said):
+            status = command_line.main(["--quick", "--json", self.path("figures"), *options])
+        self.assertEqual(status, 0, said.getvalue())
+        figures: dict[str, Any] = json.loads(self.read("figures"))
+        return figures
 
     def run_quickly(self, *options: str, env: Mapping[str, str] | None = None) -> tuple[Running, dict[str, Any]]:
         """Run to a good end; return what was written with ``--json``, too."""
@@ -83,7 +105,7 @@ class RunTests(ProcessTestCase):
 
     def run_peers(self, workloads: str, peers: str) -> dict[str, list[str]]:
         """Run the third tier; give, for each table, the keys of the peers in it."""
-        _, figures = self.run_quickly("--only", *workloads.split(), "--peers", *peers.split())
+        figures = self.run_forked("--only", *workloads.split(), "--peers", *peers.split())
         for table in figures["tables"]:
             self.assert_measured(table)
             self.assertTrue(all(row["ratio"] for row in table["rows"][1:]))
@@ -114,7 +136,7 @@ class RunTests(ProcessTestCase):
 
     def test_other_peers(self) -> None:
         """Those that may be installed: they are measured, or it is said what is missing."""
-        _, figures = self.run_quickly("--only", "bulk", "--peers", "sodiumtwist", "zeromq", "transit")
+        figures = self.run_forked("--only", "bulk", "--peers", "sodiumtwist", "zeromq", "transit")
         for table in figures["tables"]:
             for row, module in zip(table["rows"][1:], ("zmq", "wormhole"), strict=True):
                 if importlib.util.find_spec(module) is None:
@@ -135,7 +157,7 @@ class RunTests(ProcessTestCase):
         self.assertRegex(line, "^  ZeroMQ CURVE +not installed: no such library$")
 
     def test_ping(self) -> None:
-        _, figures = self.run_quickly("--only", "ping")
+        figures = self.run_forked("--only", "ping")
         alone, beside = figures["tables"][0]["rows"]
         self.assertEqual((len(alone["samples"]), len(beside["samples"])), (1, 1), figures)
 
@@ -181,7 +203,7 @@ class RunTests(ProcessTestCase):
 
     def test_distance(self) -> None:
         """Through the proxy nothing is lost, and one DATA at a time takes its round trips."""
-        _, figures = self.run_quickly("--only", "distance")
+        figures = self.run_forked("--only", "distance")
         keys = [f"distance-{kind}-{delay}" for kind in ("open", "link") for delay in (0, 10)]
         self.assertEqual([table["key"] for table in figures["tables"]], keys)
         for table in figures["tables"]:
@@ -194,7 +216,7 @@ class RunTests(ProcessTestCase):
 
     def test_plot(self) -> None:
         """The figures that were measured are drawn."""
-        self.run_quickly("--only", "serial", "--peers", "sodiumtwist", "tcp", "tls", "--plot", self.path("serial.svg"))
+        self.run_forked("--only", "serial", "--peers", "sodiumtwist", "tcp", "tls", "--plot", self.path("serial.svg"))
         self.assertIn(b">Requests, one at a time (requests/s)</text>", self.read("serial.svg"))
 
     def test_tell_all_the_same(self) -> None:

@@ -47,7 +47,7 @@ FOLDERS = {
         admission.files  admission.marks  admission.updating  admission.invitations
         admission.checkers  admission.watched  admission.authorized  admission.joining
         admission.passwords  admission.networks  admission.regulars  admission.fair_queue  admission.argon2
-        admission.plaintext  admission.checker_strings  admission.replays
+        admission.plaintext  admission.checker_strings  admission.replays  admission.shared_store
         admission.stored_salts  admission.replay_database  admission.count_min_sketch  admission.shared_counts
         admission.summed_lines
         admission.failed_logins  admission.limits  admission.decision
@@ -127,7 +127,7 @@ FOLDERS = {
     "package": "testing  __init__",
     # What whoever is on call needs.
     "operation": """
-        operation.companions  operation.certificates  operation.notify  operation.logs
+        operation.companions  operation.redis_store  operation.certificates  operation.notify  operation.logs
         operation.lines  operation.orders  operation.folders  operation.adopting  operation.share  operation.workers
         operation.values  operation.histograms  operation.lag  operation.status  operation.metrics
         operation.exposition  operation.service_status  operation.workers_status  operation.page  operation.recent
@@ -146,7 +146,7 @@ FOLDERS = {
         programs.descriptors
         programs.leftovers  programs.place_options  programs.places
         programs.endpoint_strings  programs.renewing
-        programs.inherited  programs.listening  programs.status_companion  programs.accompanying
+        programs.inherited  programs.listening  programs.store_options  programs.status_companion  programs.accompanying
         programs.shown_commands  programs.door  programs.services  programs.tap  programs.tunneltap
         programs.worker  programs.running  programs.keys
         programs.passwd  programs.inviting  programs.durations  programs.reached

@@ -21,6 +21,7 @@ from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.task import Clock, deferLater
+from twisted.logger import formatEvent
 from twisted.protocols.haproxy._wrapper import HAProxyWrappingFactory
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
@@ -283,6 +284,69 @@ class LimitTests(SynchronousTestCase):
 
     def log(self) -> list[str]:
         return unusual(self.events)
+
+    def join(self) -> tuple[MemoryTransport, MemoryTransport]:
+        inside = self.enter()
+        assert inside is not None
+        return inside, self.backend.succeed()
+
+    def test_lines(self) -> None:
+        """A connection is told of once when it is joined, and once when it is over: how, how long, how much."""
+        inside = self.enter()
+        assert inside is not None
+        self.clock.advance(0.5)
+        outside = self.backend.succeed()
+        self.clock.advance(2)
+        inside.protocol.dataReceived(b"ask")
+        outside.protocol.dataReceived(b"answer")
+        inside.lose(ConnectionDone())
+        outside.lose(ConnectionDone())
+        opened, gone = self.events
+        self.assertEqual(
+            [opened[name] for name in ("event", "client", "where", "seconds")],
+            ["tunnel_opened", "192.0.2.1:4711", "tcp:backend:1", 0.5],
+        )
+        self.assertEqual(
+            [gone[name] for name in ("event", "client", "outcome", "seconds", "bytes_received", "bytes_sent")],
+            ["tunnel_gone", "192.0.2.1:4711", "closed", 2.5, 3, 6],
+        )
+        self.assertEqual(
+            formatEvent(gone),
+            "the connection of 192.0.2.1:4711 to tcp:backend:1 is over after 2.5 s, 3 bytes in, 6 out",
+        )
+
+    def test_lines_of_breaks(self) -> None:
+        """One that breaks, or is cut off since the tunnel stops, has one line, too."""
+        for end, outcome in (
+            (lambda inside, outside: inside.lose(ConnectionLost()), "broken"),
+            (lambda inside, outside: outside.lose(ConnectionLost()), "broken"),
+            (lambda inside, outside: self.factory.drop(), "stopped"),
+        ):
+            self.events.clear()
+            inside, outside = self.join()
+            end(inside, outside)
+            for each in (inside, outside):
+                if each.aborting:
+                    each.lose(ConnectionLost())
+            self.assertEqual([event["event"] for event in self.events], ["tunnel_opened", "tunnel_gone"])
+            self.assertEqual(self.events[-1]["outcome"], outcome)
+            self.factory.entries.clear()
+            self.factory.leaving.clear()
+
+    def test_many_that_come_and_go(self) -> None:
+        """Their lines have a bound of their own."""
+        self.factory = TunnelFactory(self.backend, "tcp:backend:1", TunnelLimits(2, 3, client_lines=4), self.clock)
+        for _ in range(20):
+            inside, outside = self.join()
+            inside.lose(ConnectionDone())
+            outside.lose(ConnectionDone())
+        self.clock.advance(60)
+        names = [event["event"] for event in self.events]
+        self.assertEqual([names.count(name) for name in ("tunnel_opened", "tunnel_gone")], [4, 4])
+        sums = [formatEvent(event) for event in self.events if "count" in event]
+        self.assertEqual(
+            [line.partition(" in 60")[0] for line in sums], ["16 more connections", "16 more ends of connections"]
+        )
 
     def test_impossible(self) -> None:
         for name in ("connections", "lines", "client_lines"):

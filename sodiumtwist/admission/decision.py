@@ -28,6 +28,7 @@ from .checkers import ClientLogin, LoginNotChecked, LoginRefused
 from .invitations import secret_of
 from .joining import Finding, InvitationRefused, KeyNotStored, join
 from .replays import IReplayMemory
+from .shared_store import kept, result_of
 
 TOO_MANY_FAILED = "too many logins failed, and none is checked for now"
 
@@ -147,15 +148,18 @@ class Decision:
         """Whether a verdict is to come."""
         return self._waiting is not None and not self._waiting.called
 
-    def decide(self, claim: AuthenticationRequested, may_try: bool) -> Deferred[Verdict]:
+    def decide(
+        self, claim: AuthenticationRequested, may_try: bool, others: Callable[[], Deferred[bool]] | None = None
+    ) -> Deferred[Verdict]:
         """
         Find out whether the client may come in.
 
         :param claim: what the client says; it is not kept, for it holds a passphrase.
         :param may_try: whether its login may be checked; it may not where too many have failed.
+        :param others: asks the same of all servers together; ``None`` where this one is alone.
         :return: fires with the verdict, and does not fail.
         """
-        self._waiting = Deferred.fromCoroutine(self._find_out(claim, may_try))
+        self._waiting = Deferred.fromCoroutine(self._find_out(claim, may_try, others))
         return self._waiting.addErrback(self._keep_out)
 
     def remember(self, seconds: float, clock: IReactorTime) -> Deferred[Verdict]:
@@ -176,7 +180,9 @@ class Decision:
         self._waiting = Deferred.fromCoroutine(remembering()).addTimeout(seconds, clock)
         return self._waiting.addErrback(self._keep_out)
 
-    async def _find_out(self, claim: AuthenticationRequested, may_try: bool) -> Verdict:
+    async def _find_out(
+        self, claim: AuthenticationRequested, may_try: bool, others: Callable[[], Deferred[bool]] | None
+    ) -> Verdict:
         """
         Ask everybody; what costs little comes first.
 
@@ -184,12 +190,13 @@ class Decision:
         :raises twisted.cred.error.UnauthorizedLogin: when login, passphrase or key are wrong.
         """
         rules, peer = self._rules, self._peer
+        allowed = None if others is None or not may_try else kept(others())
         # First, so that whoever sends a recording sees nothing of what follows, whatever its login and key are. Only
         # version 1 has recordings that would be let in.
         if claim.version == 1:
             if await maybeDeferred(rules.replays.knows, claim.fingerprint):
                 raise ReplayDetected()
-        if not may_try:
+        if not may_try or (allowed is not None and not result_of(await allowed)):
             raise TooManyFailed()
         # Both now: they may be changed while somebody is asked, and half of the old rules with half of the new ones
         # could let in whom neither would.

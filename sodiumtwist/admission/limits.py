@@ -14,6 +14,7 @@ from dataclasses import dataclass, fields
 from operator import itemgetter
 from typing import Any, Generic, Protocol, TypeVar
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime, ITransport
 from twisted.protocols.policies import ProtocolWrapper
 
@@ -23,6 +24,7 @@ from .failed_logins import FAILURE_TABLE_SIZE, FailedLogins
 from .networks import counted_address, network
 from .regulars import Regulars
 from .shared_counts import SharedCounts
+from .shared_store import FailuresTogether
 from .summed_lines import SummedLines
 
 #: A limit on connections is logged as no longer reached when this share of it is left. Not as soon as one leaves:
@@ -237,7 +239,10 @@ class Admission(Generic[Counted]):
     :ivar shared: that.
     :ivar blocked_addresses: from where too many logins have failed.
     :ivar blocked_logins: of which too many have failed; while both are empty, any may be checked.
+    :ivar others: counts the failures of several servers together; ``None`` where this one is alone.
     """
+
+    others: FailuresTogether | None = None
 
     def __init__(self, limits: Limits, clock: Callable[[], IReactorTime], shared: SharedCounts | None = None) -> None:
         self.limits = limits
@@ -462,6 +467,19 @@ class Admission(Generic[Counted]):
         """
         return self._blocking(address, login) is None
 
+    def others_allow(self, address: object, login: str) -> Deferred[bool]:
+        """
+        Ask whether too many have failed at all servers together, where :attr:`others` counts them. The parameters are
+        those of :meth:`may_try`.
+
+        :return: fires with whether the login is to be checked.
+        """
+        assert self.others is not None
+        where, shown, limits = network(address), repr(login), self.limits
+        known = self._knows(shown, where)
+        few = (limits.failures_per_address, limits.failures_per_login)
+        return self.others.allow(where, None if known else shown, *few)
+
     def refused(self, address: object, login: str) -> None:
         """
         A login was refused because it is not to be checked.
@@ -507,6 +525,8 @@ class Admission(Generic[Counted]):
             return []
         where = network(address)
         shown = None if login is None or self._failed_before(fingerprint) else repr(login)
+        if self.others is not None:
+            self.others.failed(where, shown)
         blocked_address = where is not None and self._by_address.failed(where)
         blocked_login = shown is not None and self._by_login.failed(shown)
         if not blocked_address and not blocked_login:

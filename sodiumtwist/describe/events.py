@@ -71,6 +71,7 @@ FIELDS: dict[str, str] = {
     "said": "the last that the command said",
     "seconds": "since the connection began; of what is summed up, in which; else, for how long",
     "size": "for how much",
+    "store": "where several servers remember together",
     "user": "as whom the service runs",
     "version": "of the protocol",
     "what": "what it is about",
@@ -140,7 +141,9 @@ EVENTS: dict[str, EventKind] = {
     "joining_failed": EventKind("warn", "line", "an invitation could not be used"),
     "invitations_unusable": EventKind("warn", "path cure", "no invitation can be used, as the file can't be written"),
     # What is remembered of handshakes.
-    "replays_forgotten": EventKind("warn", "limit", "more handshakes of version 1 than are remembered"),
+    "replays_forgotten": EventKind("warn", "limit store", "more handshakes of version 1 than are remembered"),
+    "store_down": EventKind("warn", "store why line", "what several servers share can't be asked"),
+    "store_back": EventKind("info", "store", "it answers again"),
     "salts_in_memory": EventKind("warn", "path reason", "the database can't be written; memory takes its place"),
     "salts_stored": EventKind("info", "path", "the database can be written again"),
     # The service.

@@ -15,11 +15,15 @@ _SECRETS = re.compile(
 )
 
 
+#: The password in a URL.
+_PASSWORD = re.compile(r"(://[^/@:]*:)[^/@]*@")
+
+
 def masked(description: str) -> str:
     """
-    Make an endpoint string fit for logs: each value that may be a secret becomes ``…``.
+    Make an endpoint string or a URL fit for logs: each value that may be a secret becomes ``…``.
     """
-    return _SECRETS.sub(r"\1=…", description)
+    return _PASSWORD.sub(r"\1…@", _SECRETS.sub(r"\1=…", description))
 
 
 #: What Twisted says of a string that it does not know, and Python of the call that it makes from the string: patterns

@@ -20,31 +20,25 @@ _log = Logger()
 _NAME = re.compile(r"sodiumtwist-workers-(?P<process>[1-9][0-9]*)-.*")
 
 
-class OwnFolder:
+class Folder:
     """
     A folder that nobody else can enter.
 
-    It is locked, for as long as this process runs. That tells other servers that it is in use, also those in containers
-    that have the same folder of temporary files and other numbers for processes. And ``systemd-tmpfiles``, which takes
-    away what nobody has used for days, leaves alone what is locked.
-
+    :ivar path: where it is.
     :raises OSError: when it can't be made.
-    :ivar path: of it.
     """
 
     def __init__(self) -> None:
-        while True:
-            self.path = tempfile.mkdtemp(prefix=f"sodiumtwist-workers-{os.getpid()}-")
-            # One that looks for abandoned folders may have been faster.
-            with suppress(FileNotFoundError):
-                self._fd = _lock(self.path)
-                os.stat(self.path)
-                return
+        self.path = tempfile.mkdtemp(prefix=f"sodiumtwist-workers-{os.getpid()}-")
+        # What tidies up in such places leaves alone what is locked so, see tmpfiles.d(5). So do other servers, also those
+        # in containers that have the same folder of temporary files, and other numbers for processes.
+        self._descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fcntl.flock(self._descriptor, fcntl.LOCK_SH)
 
     def remove(self) -> None:
-        """Remove it, with all that is in it. What can't be removed stays."""
+        """Remove it, with all that is in it."""
         remove_folder(self.path)
-        os.close(self._fd)
+        os.close(self._descriptor)
 
 
 def remove_folder(path: str) -> None:

@@ -172,6 +172,8 @@ class ServerMetrics(Observer):
             ("blocked_logins", len(factory.admission.blocked_logins)),
         ):
             yield Value(f"sodiumtwist_{name}", (), number)
+        if factory.admission.others is not None:
+            yield Value("sodiumtwist_shared_store_down", (), int(factory.admission.others.is_down))
 
     def _replays(self, count: int | None) -> Iterator[Value]:
         if count is not None:

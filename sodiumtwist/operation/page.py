@@ -36,8 +36,9 @@ body { font: 16px/1.5 system-ui, sans-serif; margin: 1.5rem auto; max-width: 70r
 h1 { font-size: 1.4rem; margin-bottom: .2rem; }
 table { border-collapse: collapse; width: 100%; }
 caption { text-align: left; padding: .5rem 0; font-weight: 600; }
-th, td { text-align: left; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid #8886; overflow-wrap: anywhere; }
-th.number, td.number { text-align: right; white-space: nowrap; }
+th, td { text-align: left; padding: .3rem 1.2rem .3rem 0; border-bottom: 1px solid #8886; white-space: nowrap; }
+th.number, td.number { text-align: right; }
+td.login { min-width: 8rem; white-space: normal; overflow-wrap: anywhere; }
 .state { padding: .1rem .6rem; border-radius: 1rem; border: 1px solid; }
 .wide { overflow-x: auto; }
 </style>
@@ -111,8 +112,10 @@ class Page(Element):
 
     @renderer
     def loaded(self, request: IRequest | None, tag: Tag) -> Tag:
-        """Say how old it is."""
-        return tag(f"as of {_describe_time(self._now)} UTC")
+        """Say how old it is, and how late the service was."""
+        late = self._health.late
+        busy = "" if late is None else f"; late by {late * 1000:.0f} ms at most, in the last minute"
+        return tag(f"as of {_describe_time(self._now)} UTC{busy}")
 
     @renderer
     def count(self, request: IRequest | None, tag: Tag) -> Tag:
@@ -149,12 +152,10 @@ class Page(Element):
         return [self._row(client) for client in clients]
 
     def _row(self, client: Client) -> Tag:
-        texts = [printable(client.login or "")] if self._has_logins else []
-        texts += [
-            printable(client.address),
-            _describe_time(client.since),
-            describe_since(self._now - client.since),
-        ]
+        login = [tags.td(printable(client.login or ""), class_="login")] if self._has_logins else []
+        texts = [printable(client.address), _describe_time(client.since), describe_since(self._now - client.since)]
         numbers = [str(client.version or "")] if self._has_logins else []
         numbers += [describe_size(client.bytes_received), describe_size(client.bytes_sent)]
-        return tags.tr(*(tags.td(text) for text in texts), *(tags.td(number, class_="number") for number in numbers))
+        return tags.tr(
+            *login, *(tags.td(text) for text in texts), *(tags.td(number, class_="number") for number in numbers)
+        )

@@ -57,10 +57,12 @@ class Health:
 
     :ivar listening: whether it listens on all its places.
     :ivar draining: whether it is about to stop, and lets its clients finish.
+    :ivar late: by how many seconds its reactor was late at most, in the last minute; ``None`` where that is not known.
     """
 
     listening: bool = True
     draining: bool = False
+    late: float | None = None
 
     @property
     def is_ready(self) -> bool:

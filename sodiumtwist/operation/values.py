@@ -117,6 +117,7 @@ METRICS: Mapping[str, Metric] = {
     "sodiumtwist_blocked_logins": Metric(GAUGE, "Logins that failed too often.", rule=MAX),
     "sodiumtwist_replays": Metric(GAUGE, "Handshakes of version 1 that are remembered.", rule=MAX),
     "sodiumtwist_replays_limit": Metric(GAUGE, "How many are at most, see --limit replays=.", rule=MAX),
+    "sodiumtwist_shared_store_down": Metric(GAUGE, "1 while --shared-store can't be asked, else 0.", rule=MAX),
 }
 
 #: What Prometheus' own client tells of a process, under the names that all its clients use.

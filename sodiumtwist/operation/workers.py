@@ -28,7 +28,7 @@ from ..describe import describe_os_error
 from ..describe.log import Logger, write_again
 from ..protocol.clock import steady_clock
 from ..protocol.ports import hand_on
-from .folders import OwnFolder, remove_abandoned
+from .folders import Folder, remove_abandoned
 from .lines import Lines
 from .orders import ANSWERS, FIRST_SOCKET, LOG, ORDERS, SHARED, Orders
 
@@ -194,7 +194,7 @@ class Workers:
         self._sockets: list[tuple[int, int]] = []
         self.drain_timeout = drain_timeout
         self._remembers = remembers
-        self._folder: OwnFolder | None = None
+        self._folder: Folder | None = None
         self._memory = -1
         self._counts: AllCounts | None = None
         self._running: dict[int, Worker] = {}
@@ -232,7 +232,7 @@ class Workers:
         self._counts = AllCounts(open_memory(self._memory), self.count)
         if self._remembers:
             remove_abandoned()
-            self._folder = OwnFolder()
+            self._folder = Folder()
         for number in range(1, self.count + 1):
             self._start(number)
 

@@ -16,7 +16,6 @@ goes before what the file says.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -47,9 +46,6 @@ _SECRETS = ("key", "passphrase")
 
 #: Those whose value may have a secret in it: endpoint strings, URLs and commands.
 _PLACES = ("endpoint", "listen", "to", "forward", "metrics", "on-stored", "shared-store")
-
-#: A password in a URL.
-_PASSWORD = re.compile(r"(://[^/@:]*:)[^/@]*@")
 
 
 @dataclass(frozen=True)
@@ -113,7 +109,7 @@ def shown(name: str, value: str) -> str:
     if name == "auth":
         kind, colon, argument = value.partition(":")
         return f"{kind}:…" if argument and kind not in _FILE_CHECKERS else value
-    return _PASSWORD.sub(r"\1…@", masked(value)) if name in _PLACES else value
+    return masked(value) if name in _PLACES else value
 
 
 def read_configuration(path: str, names: OptionNames, owners: Collection[int] = ()) -> list[Setting]:
@@ -168,7 +164,7 @@ def not_overruled(
     # Who gives --discard wants no --directory of the file.
     gone = set(given)
     for group in names.exclusive:
-        if gone.intersection(group) and set(given).intersection(group):
+        if not set(given).isdisjoint(group):
             gone.update(group)
     file = list(settings)
     kept = [each for each in file if (each.limit not in limits if each.limit else each.name not in gone)]

@@ -289,7 +289,8 @@ def parse_connecting(
         raise SystemExit(
             printable(f"{program}: {describe_bad_endpoint(option, description, example, error)}")
         ) from None
-    path = path_of_backend(description)
+    # Only then: to find that out, the name of a host is looked up.
+    path = None if user is None else path_of_backend(description)
     if user is not None and path is not None:
         try:
             check_backend(user, option, path)

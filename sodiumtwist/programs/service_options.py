@@ -108,6 +108,7 @@ class ServiceOptions(ReadAgain):
         self.read: dict[str, Any] = {}
         self.settings_of_file: list[Setting] = []
         self._path_of_file = ""
+        self._read_of_file: list[Setting] | None = None
 
     def opt_limit(self, setting: str) -> None:
         """NAME=NUMBER, repeatable; a wrong NAME shows all"""
@@ -265,7 +266,9 @@ class ServiceOptions(ReadAgain):
         names = self.option_names()
         try:
             user = service_user(self.twistd)
-            read = read_configuration(path, names, () if user is None else (user.uid,))
+            owners = () if user is None else (user.uid,)
+            before: list[Setting] | None = getattr(self.before, "_read_of_file", None)
+            read = self._read_of_file = self.hold(lambda: read_configuration(path, names, owners), before)
         except (OSError, LocalProtocolError) as error:
             raise usage.UsageError(describe_error(error)) from None
         limits = {value.partition("=")[0] for name, value in given if name == LIMIT}

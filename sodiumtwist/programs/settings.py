@@ -217,6 +217,23 @@ class InviteSettings:
 
 
 @dataclass(frozen=True)
+class StoreSettings:
+    """
+    What several servers with one key remember together.
+
+    :ivar url: of the server that keeps it.
+    :ivar local: whether each remembers by itself while that is down; if not, no login is checked then.
+    :ivar seconds: within which it has to answer.
+    :ivar replays: how many handshakes it remembers.
+    """
+
+    url: str = field(repr=False)
+    local: bool
+    seconds: float
+    replays: int
+
+
+@dataclass(frozen=True)
 class ServerSettings:
     """
     What ``twistd sodium`` is to do.
@@ -253,6 +270,7 @@ class ServerSettings:
     :ivar versions: of the protocol, which clients may speak.
     :ivar tolerance: how many seconds the clock of a client of version 2 may be off; 0 for any.
     :ivar drain_timeout: how many seconds clients get to finish when it is stopped.
+    :ivar store: what several servers remember together; ``None`` where this one is alone.
     :ivar files: who may come in, and are read again when they change.
     :ivar runs_as: as whom the service runs in the end; ``None`` for who starts it.
     """
@@ -289,6 +307,7 @@ class ServerSettings:
     versions: tuple[int, ...]
     tolerance: float
     drain_timeout: float
+    store: StoreSettings | None = None
     files: tuple[WatchedFile[Any], ...] = ()
     runs_as: ServiceUser | None = None
 

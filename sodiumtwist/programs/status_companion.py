@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -67,12 +68,13 @@ class StatusCompanion(Companion):
         self._lag = Lag(clock)
         status: IStatus = status_of(factory, self._lag, self._health)
         if service.workers is not None:
-            status = WorkersStatus(service.workers, status, self._health)
+            # How late the workers are, the numbers tell; the supervisor has little to do.
+            status = WorkersStatus(service.workers, status, lambda: replace(self._health(), late=None))
         names = [name for name in [interface_of(description)] if name]
         self._connections = ShortConnections(StatusSite(status, clock, program, names), clock, SITE_CONNECTIONS)
 
     def _health(self) -> Health:
-        return Health(self._service.is_listening, self._service.is_draining)
+        return Health(self._service.is_listening, self._service.is_draining, self._lag.latest)
 
     def prepare(self) -> None:
         self._port = self._service.listen_beside(self._description, self._endpoint, self._connections)

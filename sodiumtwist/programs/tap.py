@@ -36,6 +36,7 @@ from ..core.version import VERSIONS, RekeyAfter
 from ..describe import describe_os_error, masked, printable
 from ..describe.fingerprints import fingerprint
 from ..endpoints.streams import StreamServerFactory
+from ..operation.redis_store import STORE_SECONDS
 from ..protocol.clock import count_steadily
 from ..protocol.rounds import quicken
 from ..transfer.receiver import UploadFactory
@@ -82,6 +83,16 @@ from .service_user import ServiceUser, acting_as, check_log, check_root, service
 from .services import ForwardService, SodiumService, UploadService
 from .settings import ServerSettings
 from .status_companion import descriptors_beside
+from .store_options import (
+    STORE_COMPLETIONS,
+    STORE_LIMITS,
+    STORE_NEEDS,
+    STORE_PARAMETERS,
+    count_with_others,
+    open_store,
+    read_store,
+    remembering,
+)
 
 #: The checkers that read a file again when it changes.
 WATCHING_CHECKERS = (Argon2File, PlaintextFile)
@@ -95,6 +106,7 @@ LIMITS: LimitNames = {
     "file-grace": (WatchedFile, "grace"),
     "clock-tolerance": (Version2, "tolerance"),
     **PLACE_LIMITS,
+    **STORE_LIMITS,
     **SERVICE_LIMITS,
 }
 
@@ -121,7 +133,7 @@ class Options(AuthOptionMixin, ServiceOptions):
         *("credCheckers", "credInterfaces", "no-checker", "message", "auth-timeout"),
     }
     renewed_limits = frozenset({Limits, RekeyAfter, WatchedFile})
-    needs = PLACE_NEEDS
+    needs = {**PLACE_NEEDS, **STORE_NEEDS}
     defaults_of_lists = {"endpoint": (DEFAULT_LISTEN,)}
     # What the tunnel calls it.
     aliases = {"listen": "endpoint"}
@@ -148,6 +160,7 @@ class Options(AuthOptionMixin, ServiceOptions):
         ["message", None, "Welcome.", "line that clients get"],
         ["protocol", None, None, "the one version to speak, 1 or 2 [default: both]"],
         ["auth-timeout", None, "10", "seconds a client has to authenticate"],
+        *STORE_PARAMETERS,
         *SERVICE_PARAMETERS,
     ]
 
@@ -159,6 +172,7 @@ class Options(AuthOptionMixin, ServiceOptions):
             "authorized-keys": usage.CompleteFiles(),
             "replay-db": usage.CompleteFiles(),
             **PLACE_COMPLETIONS,
+            **STORE_COMPLETIONS,
             **SERVICE_COMPLETIONS,
             "protocol": COMPLETE_PROTOCOL,
         },
@@ -319,6 +333,7 @@ class Options(AuthOptionMixin, ServiceOptions):
             warning="; ".join(warnings) or None,
             versions=versions,
             tolerance=tolerance,
+            store=read_store(self, self.given_limits),
             drain_timeout=self.drain_timeout(),
             files=tuple(files),
             runs_as=user,
@@ -385,6 +400,7 @@ class Options(AuthOptionMixin, ServiceOptions):
             "file-grace": GRACE,
             "partial-age": PARTIAL_AGE,
             "on-stored-seconds": ON_STORED_SECONDS,
+            "shared-store-seconds": STORE_SECONDS,
         }
         return apart[name] if name in apart else super().default_limit(name)
 
@@ -453,6 +469,10 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
                 parse_listening(reactor, "sodium", "--endpoint", given, DEFAULT_LISTEN)
         check_default_passphrase(settings, description)
         endpoints.append((description, endpoint))
+    try:
+        store = open_store(settings, reactor)
+    except LocalProtocolError as error:
+        raise SystemExit(printable(f"sodium: {error}")) from None
     limits = make_room(settings.limits, reactor, len(endpoints) + descriptors_beside(options))
     common: dict[str, Any] = {
         "pair": settings.pair,
@@ -460,7 +480,7 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
         "message": settings.message,
         "timeouts": settings.timeouts,
         "authorized_keys": settings.authorized_keys,
-        "replays": settings.replays,
+        "replays": remembering(settings, store),
         "salts": settings.salts,
         "limits": limits,
         "rekey": settings.rekey,
@@ -480,6 +500,7 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
         tunnels = TunnelFactory(backend, masked(settings.forward), tunnel_limits, reactor, settings.timeouts)
         streams = StreamServerFactory(tunnels, **common)
         forwarding = ForwardService(settings, endpoints, streams, reactor, twistd)
+        count_with_others(forwarding, streams, settings, store)
         forwarding.workers, forwarding.is_worker = workers, share is not None
         return accompany(forwarding, streams, options, reactor)
     places = open_places(reactor, settings, share)
@@ -489,5 +510,6 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
     except LocalProtocolError as error:
         raise SystemExit(printable(f"sodium: {error}")) from None
     service = UploadService(settings, endpoints, uploads, reactor, twistd, places.on_stored)
+    count_with_others(service, uploads, settings, store)
     service.workers, service.is_worker = workers, share is not None
     return accompany(service, uploads, options, reactor)

@@ -83,9 +83,11 @@ class Control(LineOnlyReceiver):
         self._log.failure("a worker can't tell of itself", reason, event="worker_silent")
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        # The supervisor was killed. Nobody would start another worker, nor write the log.
-        self.is_alone = True
-        self.do_stop()
+        # At our own end this is called, too. Else the supervisor was killed: nobody would start another worker, nor
+        # write the log.
+        if self._service.running:
+            self.is_alone = True
+            self.do_stop()
 
 
 def make_service(orders: Orders, reactor: Any) -> ListeningService:

@@ -8,6 +8,7 @@ and ``connection_lost``, and sends with ``send_data``.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
+from functools import partial
 from typing import cast
 
 from twisted.internet.defer import Deferred
@@ -127,7 +128,10 @@ class SodiumServerProtocol(SodiumProtocol):
         blocking = admission.blocked_addresses or admission.blocked_logins or admission.shared
         may_try = not blocking or admission.may_try(counted_address(self.transport), claim.login)
         self._decision = Decision(self.factory, claim, address, self._may_log_failure)
-        verdict = self._decision.decide(claim, may_try)
+        others = None
+        if may_try and admission.others is not None:
+            others = partial(admission.others_allow, counted_address(self.transport), claim.login)
+        verdict = self._decision.decide(claim, may_try, others)
         if not may_try:
             verdict.addCallback(self._refused_unchecked)
         self._await(verdict)

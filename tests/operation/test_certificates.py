@@ -8,6 +8,7 @@ import os
 import ssl
 from typing import Any
 
+from OpenSSL.SSL import TLS_METHOD, Context
 from twisted.internet import reactor
 from twisted.internet.endpoints import quoteStringArgument
 from twisted.internet.interfaces import IListeningPort, IOpenSSLServerConnectionCreator
@@ -106,6 +107,17 @@ class ContextTests(SynchronousTestCase):
         creator = Creator()
         self.assertEqual(RenewedContext(creator).serverConnectionForTLS("whose"), "a connection")
         self.assertEqual(made, ["whose"])
+
+    def test_older_kind(self) -> None:
+        """What has only settings for connections has one made of them."""
+        context = Context(TLS_METHOD)
+
+        class Settings:
+            def getContext(self) -> Context:
+                return context
+
+        connection = RenewedContext(Settings()).serverConnectionForTLS("whose")
+        self.assertIs(connection.get_context(), context)
 
 
 class ServiceTests(CertificateTestCase):

@@ -15,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist import Limits, Peer, RequestClient, RequestError, SingleLogin, SodiumClientFactory
 from sodiumtwist.admission.replays import ReplayMemory
+from sodiumtwist.admission.shared_store import FailuresTogether
 from sodiumtwist.core.connection import Code
 from sodiumtwist.endpoints.streams import StreamServerFactory
 from sodiumtwist.operation import metrics as operation_metrics
@@ -39,6 +40,7 @@ from ..pair import (
     make_client_factory,
     make_server_factory,
 )
+from ..shared_stores import StoreInMemory
 from ..test_tunnel import Backend
 from ..transfer.tree.ends import FilesPair, make_tree, walk
 from ..uploads import PAIR, MemoryStore
@@ -231,9 +233,11 @@ class ReplayCountTests(SynchronousTestCase):
 
 class TableTests(MetricsTestCase):
     def test_all_there(self) -> None:
-        """Each metric of the table is told by a server that hands streams on, or by the process."""
+        """Each metric of the table is told by a server that hands streams on and has a store, or by the process."""
         tunnels = TunnelFactory(None, "nowhere", clock=self.clock)  # type: ignore[arg-type]  # nothing connects
         streams = StreamServerFactory(tunnels, SERVER_PAIR, SingleLogin(LOGIN, PASSPHRASE), clock=self.clock)
+        streams.admission.others = FailuresTogether(store := StoreInMemory(), False)
+        store.down = True
         status = status_of(streams, Lag(self.clock), lambda: Health(True, True))
         Pair(streams, make_client_factory(self.clock))
         told = self.successResultOf(status.metrics())
@@ -242,6 +246,7 @@ class TableTests(MetricsTestCase):
         of_one = {name for name in METRICS if not name.startswith("sodiumtwist_workers")}
         self.assertEqual(names, {*of_one, *PROCESS_METRICS})
         self.assertIn(Value("sodiumtwist_draining", (), True), told)
+        self.assertIn(Value("sodiumtwist_shared_store_down", (), 1), told)
         self.assertEqual(self.successResultOf(status.clients()).count, 0)
         self.assertIs(self.successResultOf(status.health()).draining, True)
 

@@ -5,18 +5,35 @@ takes the alerts, and finds them true and false where they should be.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+import socket
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+from urllib.request import urlopen
 
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ServerEndpoint
+from twisted.internet.task import Clock
+from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from sodiumtwist.operation.lag import Lag
+from sodiumtwist.operation.service_status import status_of
+from sodiumtwist.operation.site import ShortConnections, StatusSite
+from sodiumtwist.operation.status import Health
 from sodiumtwist.operation.values import HISTOGRAM, METRICS, metric_of
 from sodiumtwist.protocol.observing import ENDS, REFUSALS, REQUESTS, TUNNEL_ENDS, UPLOADS
 
 from ..outside import find_program
+from ..pair import Pair, make_client_factory, make_server_factory
+from ..ports import port_number
 from ..processes import PATIENCE
 
 HOWTO = Path(__file__).parents[2] / "docs" / "howto"
@@ -150,3 +167,84 @@ class PromtoolTests(SynchronousTestCase):
         path = Path(self.mktemp())
         path.write_text(text)
         self.assertIn("SUCCESS", self.run_promtool("test", "rules", str(path)))
+
+
+class PrometheusTests(TestCase):
+    """A real Prometheus, that scrapes a server."""
+
+    def test_scraped(self) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._test_scraped())
+
+    async def _test_scraped(self) -> None:
+        program = find_program("prometheus", "prometheus")
+        factory = make_server_factory(Clock())
+        status = status_of(factory, Lag(Clock()), lambda: Health(draining=True))
+        pair: Pair[Any, Any] = Pair(factory, make_client_factory(Clock()))
+        pair.flush()
+        site = ShortConnections(StatusSite(status, reactor, "sodium"), reactor, 64)
+        port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(site)
+        self.addCleanup(port.stopListening)
+        self.addCleanup(site.drop)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            there = f"127.0.0.1:{free.getsockname()[1]}"
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        config = folder / "prometheus.yml"
+        # JSON is YAML.
+        config.write_text(
+            json.dumps(
+                {
+                    "global": {"scrape_interval": "100ms", "scrape_timeout": "100ms", "evaluation_interval": "200ms"},
+                    "scrape_configs": [
+                        {
+                            "job_name": "sodiumtwist",
+                            "static_configs": [{"targets": [f"127.0.0.1:{port_number(port)}"]}],
+                        }
+                    ],
+                    "rule_files": [str(ALERTS)],
+                }
+            )
+        )
+        command = [program, f"--config.file={config}", f"--storage.tsdb.path={folder / 'data'}"]
+        process = subprocess.Popen(
+            [*command, f"--web.listen-address={there}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+
+        def ask(path: str, until: Callable[[Any], bool]) -> Any:
+            limit = time.monotonic() + PATIENCE
+            while time.monotonic() < limit:
+                with contextlib.suppress(OSError), urlopen(f"http://{there}/api/v1/{path}") as answer:
+                    data = json.load(answer)["data"]
+                    if until(data):
+                        return data
+                time.sleep(0.05)
+            raise AssertionError(f"{path} gives nothing")
+
+        def query(text: str) -> float:
+            found = ask(f"query?query={quote(text)}", lambda data: bool(data["result"]))
+            return float(found["result"][0]["value"][1])
+
+        def look() -> tuple[list[float], list[Any]]:
+            numbers = [
+                query('up{job="sodiumtwist"}'),
+                query('sodiumtwist_sessions{version="2", state="open"}'),
+                query("sodiumtwist_received_bytes_total"),
+                query('sodiumtwist_handshake_seconds_count{version="2"}'),
+            ]
+            return numbers, ask("rules", rings)["groups"][0]["rules"]
+
+        def rings(data: Any) -> bool:
+            # The first look at the rules may come before there are numbers.
+            rules = data["groups"][0]["rules"]
+            return all(rule["health"] != "unknown" for rule in rules) and any(
+                rule["state"] != "inactive" for rule in rules
+            )
+
+        numbers, rules = await deferToThread(look)
+        self.assertEqual(numbers, [1, 1, pair.server.traffic.bytes_received, 1])
+        self.assertEqual({rule["health"] for rule in rules}, {"ok"})
+        pending = [rule["name"] for rule in rules if rule["state"] != "inactive"]
+        self.assertEqual(pending, ["SodiumtwistDrainsForLong"])

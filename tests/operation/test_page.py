@@ -61,9 +61,14 @@ class PageTests(SynchronousTestCase):
     def test_tunnel(self) -> None:
         """A tunnel's connections have no login and no version."""
         page = self.render(Clients(1, [client(None)]))
-        self.assertNotIn("login", page)
-        self.assertNotIn("version", page)
+        self.assertNotIn(">login<", page)
+        self.assertNotIn(">version<", page)
         self.assertIn(">192.0.2.1:4711<", page)
+
+    def test_late(self) -> None:
+        """How busy the service is, where that is known."""
+        page = self.render(Clients(), Health(late=0.0123))
+        self.assertIn("2001-09-09 01:46:40 UTC; late by 12 ms at most, in the last minute<", page)
 
     def test_states(self) -> None:
         for health, word in (

@@ -32,6 +32,7 @@ from sodiumtwist.operation.site import (
 )
 from sodiumtwist.operation.status import Client, Clients, Health, IStatus
 from sodiumtwist.operation.values import Value
+from sodiumtwist.programs.descriptors import opened
 
 from ..ports import port_number
 from ..test_work import peak
@@ -209,7 +210,9 @@ class BoundTests(SiteTestCase):
     def test_body(self) -> None:
         """What somebody sends with a request is dropped as it comes."""
         transport = self.connect()
+        before = opened()
         self.protocol.dataReceived(b"GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n")
+        self.assertEqual(opened(), before)
         kept = peak(lambda: [self.protocol.dataReceived(bytes(10_000)) for _ in range(49)])
         self.assertLess(kept, 100_000)
         self.protocol.dataReceived(bytes(20_000))

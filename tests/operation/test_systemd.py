@@ -23,7 +23,7 @@ from sodiumtwist.core.states import State
 
 from ..outside import find_program
 from ..pages import ROOT, read_blocks, read_page
-from ..processes import SODIUMTWIST, TWISTD, ProcessTestCase, clean_environment, wait_until
+from ..processes import TWISTD, ProcessTestCase, clean_environment, wait_until
 from ..system_manager import SystemManager
 
 FOLDER = os.path.join("docs", "howto")
@@ -45,88 +45,6 @@ def free_port() -> int:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
         return port
-
-
-class UnitTests(ProcessTestCase):
-    """The files, without a systemd that runs."""
-
-    def copied(self) -> list[str]:
-        """Copy the units, with a program that is there."""
-        paths = []
-        for name in SERVER, PORT, TUNNEL:
-            text = read_page(os.path.join(FOLDER, name)).replace("/opt/sodiumtwist/bin/twistd", "/bin/sh")
-            paths.append(self.path(name))
-            with open(paths[-1], "w") as file:
-                file.write(text)
-        return paths
-
-    def test_verify(self) -> None:
-        """systemd has nothing to say against them."""
-        program = find_program("systemd-analyze", "systemd")
-        done = subprocess.run([program, "verify", *self.copied()], capture_output=True, text=True)
-        about = [line for line in done.stderr.splitlines() if "sodiumtwist" in line]
-        self.assertEqual((done.returncode, about), (0, []), done.stderr)
-
-    def test_exposure(self) -> None:
-        """systemd finds little that the services could do to the machine, and the page tells how little."""
-        program = find_program("systemd-analyze", "systemd")
-        for path in self.copied():
-            if path.endswith(".service"):
-                command = [program, "security", "--offline=true", f"--threshold={EXPOSURE * 10:g}", path]
-                done = subprocess.run(command, capture_output=True, text=True)
-                self.assertEqual(done.returncode, 0, done.stdout)
-                found = re.search(r"exposure level for \S+: ([\d.]+) ", done.stdout)
-                assert found is not None
-                self.assertIn(f"an exposure of {found[1]} of 10", read_page(os.path.join(FOLDER, "systemd.rst")))
-
-    def test_hardened(self) -> None:
-        """They run as a user of their own, who can write in one folder."""
-        for name in SERVER, TUNNEL:
-            service = unit(name)["Service"]
-            for setting, value in {
-                "User": "sodiumtwist",
-                "StateDirectory": "sodiumtwist",
-                "NoNewPrivileges": "yes",
-                "ProtectSystem": "strict",
-                "CapabilityBoundingSet": "",
-            }.items():
-                self.assertEqual(service[setting], value)
-
-    def test_activated(self) -> None:
-        """
-        With a socket of systemd's own program, the first client starts the unit's command, and is served. It ends when
-        systemd ends it.
-        """
-        activate = find_program("systemd-socket-activate", "systemd")
-        pair = KeyPair.generate()
-        write_key_file(self.path("ann.key"), pair)
-        write_key_file(self.path("server.key"), KeyPair.generate())
-        with open(self.path("keys.txt"), "w") as file:
-            file.write(f"{pair.public.hex()} ann\n")
-        with open(self.path("config.toml"), "w") as file:
-            text = read_page(os.path.join(FOLDER, "config.toml"))
-            file.write(re.sub("/(etc|var/lib)/sodiumtwist", self.directory, text))
-        command = unit(SERVER)["Service"]["ExecStart"].replace("\\\n", " ").split()
-        self.assertEqual(command[0], "/opt/sodiumtwist/bin/twistd")
-        arguments = [word.replace("/etc/sodiumtwist", self.directory) for word in command[1:]]
-        # It gives a program nothing else of the environment; and a name to the socket, as systemd does.
-        kept = {"COVERAGE_PROCESS_CONFIG", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "PYTHONUNBUFFERED"}
-        passed = [f"--setenv={name}" for name in sorted(kept.intersection(clean_environment()))]
-        place = f"127.0.0.1:{free_port()}"
-        server = self.run_process([activate, f"--listen={place}", "--fdname=port", *passed, *TWISTD, *arguments])
-        server.wait_for("Listening on")
-        self.make_file("backup.tar", 300_000)
-        client = self.run_process(
-            [*SODIUMTWIST, "send", "--endpoint", place, "--key", self.public(), "--identity", "ann.key"]
-            + ["--user", "ann", "backup.tar"]
-        )
-        self.assertEqual((client.wait(), client.errors), (0, []))
-        server.wait_for(f"listening on {place}$")
-        self.assertTrue(self.read(os.path.join("uploads", "ann", "backup.tar")) == self.read("backup.tar"))
-        self.assertEqual(server.stop(), -signal.SIGTERM)
-
-    def public(self) -> str:
-        return self.read("server.key.pub").decode().split()[-1]
 
 
 class Visitors(threading.Thread):
@@ -187,6 +105,83 @@ class Visitors(threading.Thread):
     def end(self) -> None:
         self._enough.set()
         self.join()
+
+
+class UnitTests(ProcessTestCase):
+    """The files, without a systemd that runs."""
+
+    def copied(self) -> list[str]:
+        """Copy the units, with a program that is there."""
+        paths = []
+        for name in SERVER, PORT, TUNNEL:
+            text = read_page(os.path.join(FOLDER, name)).replace("/opt/sodiumtwist/bin/twistd", "/bin/sh")
+            paths.append(self.path(name))
+            with open(paths[-1], "w") as file:
+                file.write(text)
+        return paths
+
+    def test_verify(self) -> None:
+        """systemd has nothing to say against them."""
+        program = find_program("systemd-analyze", "systemd")
+        done = subprocess.run([program, "verify", *self.copied()], capture_output=True, text=True)
+        about = [line for line in done.stderr.splitlines() if "sodiumtwist" in line]
+        self.assertEqual((done.returncode, about), (0, []), done.stderr)
+
+    def test_exposure(self) -> None:
+        """systemd finds little that the services could do to the machine, and the page tells how little."""
+        program = find_program("systemd-analyze", "systemd")
+        for path in self.copied():
+            if path.endswith(".service"):
+                command = [program, "security", "--offline=true", f"--threshold={EXPOSURE * 10:g}", path]
+                done = subprocess.run(command, capture_output=True, text=True)
+                self.assertEqual(done.returncode, 0, done.stdout)
+                found = re.search(r"exposure level for \S+: ([\d.]+) ", done.stdout)
+                assert found is not None
+                self.assertIn(f"an exposure of {found[1]} of 10", read_page(os.path.join(FOLDER, "systemd.rst")))
+
+    def test_hardened(self) -> None:
+        """They run as a user of their own, who can write in one folder."""
+        for name in SERVER, TUNNEL:
+            service = unit(name)["Service"]
+            for setting, value in {
+                "User": "sodiumtwist",
+                "StateDirectory": "sodiumtwist",
+                "NoNewPrivileges": "yes",
+                "ProtectSystem": "strict",
+                "CapabilityBoundingSet": "",
+            }.items():
+                self.assertEqual(service[setting], value)
+
+    def test_activated(self) -> None:
+        """
+        With a socket of systemd's own program, the first client starts the unit's command, and is served. It ends when
+        systemd ends it.
+        """
+        activate = find_program("systemd-socket-activate", "systemd")
+        own, pair = KeyPair.generate(), KeyPair.generate()
+        write_key_file(self.path("server.key"), own)
+        with open(self.path("keys.txt"), "w") as file:
+            file.write(f"{pair.public.hex()} ann\n")
+        with open(self.path("config.toml"), "w") as file:
+            text = read_page(os.path.join(FOLDER, "config.toml"))
+            file.write(re.sub("/(etc|var/lib)/sodiumtwist", self.directory, text))
+        command = unit(SERVER)["Service"]["ExecStart"].replace("\\\n", " ").split()
+        self.assertEqual(command[0], "/opt/sodiumtwist/bin/twistd")
+        arguments = [word.replace("/etc/sodiumtwist", self.directory) for word in command[1:]]
+        # It gives a program nothing else of the environment; and a name to the socket, as systemd does.
+        kept = {"COVERAGE_PROCESS_CONFIG", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "PYTHONUNBUFFERED"}
+        passed = [f"--setenv={name}" for name in sorted(kept.intersection(clean_environment()))]
+        port = free_port()
+        listening = [activate, f"--listen=127.0.0.1:{port}", "--fdname=port"]
+        server = self.run_process([*listening, *passed, *TWISTD, *arguments])
+        server.wait_for("Listening on")
+        visitors = Visitors(port, own.public, pair)
+        visitors.start()
+        wait_until(lambda: visitors.let_in or visitors.failures or visitors.refused, "the first client")
+        visitors.end()
+        self.assertEqual((visitors.failures, visitors.refused), ([], False))
+        server.wait_for(f"listening on 127.0.0.1:{port}$")
+        self.assertEqual(server.stop(), -signal.SIGTERM)
 
 
 @skipIf(os.geteuid(), "only root can have a systemd in namespaces of its own")

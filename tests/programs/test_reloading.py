@@ -29,7 +29,7 @@ from sodiumtwist.admission.passwords import set_password
 from sodiumtwist.contacts.keyfiles import write_key_file
 from sodiumtwist.endpoints.streams import StreamServerFactory
 from sodiumtwist.operation.companions import Companion
-from sodiumtwist.programs import asking, tap, tunneltap
+from sodiumtwist.programs import asking, configuration, tap, tunneltap
 from sodiumtwist.programs.listening import ListeningService
 from sodiumtwist.programs.services import SodiumService
 from sodiumtwist.programs.tunneltap import AdvisedEndpoint, TunnelService
@@ -146,6 +146,25 @@ class ServerTests(ReloadTestCase):
         assert service.options is not None
         self.assertIsNone(service.options.before)
 
+    def test_configuration(self) -> None:
+        """The file of ``--config`` is read again. A broken one, or one for root alone, leaves what was there."""
+        self.write("config.toml", f'key = "{SECRET}"\nmessage = "one"\n')
+        service = self.start("--config", "config.toml", "--limit", "connections=5")
+        self.rewrite("config.toml", f'key = "{SECRET}"\nmessage = "two"\nmax-upload = 5\n[limit]\nconnections = 3\n')
+        self.assertEqual(self.reload(service), [HOLDS, "these take effect when sodium is started again: --max-upload"])
+        self.assertEqual((service._settings.message, service._settings.limits.connections), ("two", 5))
+        self.rewrite("config.toml", 'mesage = "three"\n')
+        (line,) = self.reload(service)
+        self.assertRegex(line, "before: config.toml: line 1: there is no option 'mesage'; did you mean message")
+        self.assertEqual(service._settings.message, "two")
+
+        def refuse(path: str) -> None:
+            raise PermissionError(13, "Permission denied", path)
+
+        self.patch(configuration, "open_at_once", refuse)
+        self.assertIn("config.toml: Permission denied", " ".join(self.reload(service)))
+        self.assertEqual(service._settings.message, "two")
+
     def test_lists_are_looked_at(self) -> None:
         """The log has at once what is new in them, and what is wrong with them."""
         self.write("keys", f"{PUBLIC}\n")
@@ -193,6 +212,9 @@ class ServerTests(ReloadTestCase):
         self.patch(tap, "read_passphrase", denied)
         self.reload(service)
         self.assertTrue(self.let_in(service, bytes.fromhex(PUBLIC), "second"))
+        # At the start there is nothing that could hold.
+        error = self.assertRaises(SystemExit, self.start, "--key-file", "key")
+        self.assertIn("key: Permission denied", str(error.code))
 
     def test_fresh_key(self) -> None:
         """A key that was made for the run stays for the run."""
@@ -295,6 +317,14 @@ class ServerTests(ReloadTestCase):
         self.assertRegex(self.reload(service)[0], f"before: {where}: No such file or directory$")
         self.assertTrue(self.let_in(service, bytes.fromhex(PUBLIC), "second"))
 
+    def test_nowhere(self) -> None:
+        """The folder where it was started is gone: what has no relative path is read again all the same."""
+        os.mkdir("gone")
+        os.chdir("gone")
+        os.rmdir(os.path.join(self.directory, "gone"))
+        service = self.start("-k", SECRET)
+        self.assertEqual(self.reload(service), [HOLDS])
+
     def test_companions(self) -> None:
         """They are told before and behind it; and a server that stops reads nothing again."""
         service = self.start("-k", SECRET)
@@ -358,7 +388,7 @@ class ServerTests(ReloadTestCase):
         self.assertEqual((tunnel.tcp_keepalive, tunnel.limit), (7, 50))
         self.assertIsNot(tunnel.endpoint, before)
         os.mkdir("roots")
-        words = ("-k", SECRET, "--forward", "tls:backend.example:1:trustRoots=roots")
+        words = ("-k", SECRET, "--forward", "tls:192.0.2.1:1:trustRoots=roots")
         service = self.start(*words)
         os.rmdir("roots")
         self.assertRegex(self.reload(service)[0], "so this is as it was before: --forward: .*roots")
@@ -484,13 +514,13 @@ class TunnelTests(ReloadTestCase):
             return "typed"
 
         self.patch(asking, "ask_passphrase", ask)
-        service = self.start("--to", "tcp:example.org:1", "--server-key", PUBLIC)
+        service = self.start("--to", "tcp:192.0.2.1:1", "--server-key", PUBLIC)
         for _ in range(2):
             self.assertEqual(self.reload(service), [HOLDS])
             self.assertEqual(self.connected_to(service)[1], ("username", "typed"))
         self.assertEqual(len(asked), 1)
         service = self.start("--to", "home")
-        write_servers(home={"endpoint": "tcp:example.org:2"})
+        write_servers(home={"endpoint": "tcp:192.0.2.1:2"})
         self.assertRegex(self.reload(service)[0], "before: a tunnel that runs asks for no passphrase; use --pass")
         self.assertEqual(len(asked), 1)
 

@@ -44,8 +44,8 @@ class WhoTestCase(ProcessTestCase):
         return client
 
 
-class ReplayTests(WhoTestCase):
-    """The session that the reference server took, byte for byte."""
+class RecordedTestCase(WhoTestCase):
+    """Has the session that the reference server took, byte for byte."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -67,6 +67,10 @@ class ReplayTests(WhoTestCase):
             while received < expected and (data := connection.recv(65536)):
                 received += len(data)
             return received
+
+
+class ReplayTests(RecordedTestCase):
+    """That session again."""
 
     def test_restart(self) -> None:
         """With a database it is refused by another server, and after a restart; no file comes of it."""
@@ -319,7 +323,7 @@ class SecretTests(WhoTestCase):
             (("--user", "ann", "--passphrase-file", "ann", "--identity", "ann"), public, 1),
         ):
             processes.append(self.send(*options, key=key))
-            self.assertEqual(processes[-1].wait(), status)
+            self.assertEqual(processes[-1].wait(), status, processes[-1].errors + server.output)
         with open(f"/proc/{server.pid}/cmdline", "rb") as file:
             shown = file.read()
         server.stop()

@@ -211,6 +211,7 @@ class ControlTests(WorkerTestCase):
         self.assertEqual(self.sent, [signal.SIGTERM])
         self.service.running = 0
         self.control.lineReceived(b'{"do": "stop"}')
+        self.control.connectionLost()
         self.assertEqual((self.sent, self.control.is_alone), ([signal.SIGTERM], False))
         self.service.running = 1
         self.control.connectionLost()
