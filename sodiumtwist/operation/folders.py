@@ -30,8 +30,8 @@ class Folder:
 
     def __init__(self) -> None:
         self.path = tempfile.mkdtemp(prefix=f"sodiumtwist-workers-{os.getpid()}-")
-        # What tidies up in such places leaves alone what is locked so, see tmpfiles.d(5). So do other servers, also those
-        # in containers that have the same folder of temporary files, and other numbers for processes.
+        # What tidies up in such places leaves alone what is locked so, see tmpfiles.d(5). So do other servers, those
+        # in containers among them that have the same folder of temporary files, and other numbers for processes.
         self._descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         fcntl.flock(self._descriptor, fcntl.LOCK_SH)
 
