@@ -30,8 +30,7 @@ class Folder:
 
     def __init__(self) -> None:
         self.path = tempfile.mkdtemp(prefix=f"sodiumtwist-workers-{os.getpid()}-")
-        # What tidies up in such places leaves alone what is locked so, see tmpfiles.d(5). So do other servers, those
-        # in containers among them that have the same folder of temporary files, and other numbers for processes.
+        # What tidies up in such places leaves alone what is locked so, see tmpfiles.d(5).
         self._descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         fcntl.flock(self._descriptor, fcntl.LOCK_SH)
 
@@ -46,41 +45,35 @@ def remove_folder(path: str) -> None:
     shutil.rmtree(path, ignore_errors=True)
 
 
-def _lock(path: str) -> int:
-    """
-    Lock a folder.
-
-    :return: the descriptor that holds the lock.
-    :raises OSError: when it is locked, or missing.
-    """
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(fd)
-        raise
-    return fd
-
-
 def remove_abandoned() -> None:
-    """Remove those of our own whose process is gone, and that nobody has locked, and say so."""
+    """Remove those of our own whose process is gone, and say so."""
     above = tempfile.gettempdir()
     with suppress(OSError), os.scandir(above) as entries:
         for entry in entries:
             found = _NAME.fullmatch(entry.name)
             if found is None or _is_alive(int(found["process"])):
                 continue
-            if entry.is_dir(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_uid == os.geteuid():
-                # One that is locked is in use.
-                with suppress(OSError):
-                    fd = _lock(entry.path)
-                    remove_folder(entry.path)
-                    os.close(fd)
-                    _log.info(
-                        "removed {path}, which a server left behind that was killed",
-                        event="folder_removed",
-                        path=entry.path,
-                    )
+            if not entry.is_dir(follow_symlinks=False) or entry.stat(follow_symlinks=False).st_uid != os.geteuid():
+                continue
+            if not _is_locked(entry.path):
+                remove_folder(entry.path)
+                _log.info(
+                    "removed {path}, which a server left behind that was killed",
+                    event="folder_removed",
+                    path=entry.path,
+                )
+
+
+def _is_locked(path: str) -> bool:
+    """Tell whether a service has a folder, perhaps in a container, where processes have other numbers."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def _is_alive(process: int) -> bool:

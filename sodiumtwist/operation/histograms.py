@@ -29,11 +29,6 @@ class Histogram:
         self._counts[bisect_left(self._bounds, number)] += 1
         self._sum += number
 
-    @property
-    def count(self) -> int:
-        """How many were counted."""
-        return sum(self._counts)
-
     def values(self, name: str, labels: tuple[tuple[str, str], ...] = ()) -> Iterator[Value]:
         """
         Tell what was counted, as Prometheus has it: each place counts all that is not above it.

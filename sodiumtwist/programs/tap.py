@@ -463,7 +463,7 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
     for place, given in enumerate(settings.endpoints):
         listening = reactor if share is None else share.reactor_for(place, reactor)
         description, endpoint = parse_listening(listening, "sodium", "--endpoint", given, DEFAULT_LISTEN)
-        if options.workers() is not None:
+        if share is None and options.workers() is not None:
             # They read the string as the user that the service runs as, with the files that it names.
             with acting_as(settings.runs_as):
                 parse_listening(reactor, "sodium", "--endpoint", given, DEFAULT_LISTEN)

@@ -25,7 +25,6 @@ from ..operation.lines import LINE_LIMIT
 from ..operation.orders import ANSWERS, LOG, Orders, read_orders
 from ..operation.share import Share
 from ..operation.workers_status import tell
-from . import tap, tunneltap
 from .listening import ListeningService
 
 
@@ -101,14 +100,16 @@ def make_service(orders: Orders, reactor: Any) -> ListeningService:
     # Where it may not go, what lies there is not for it, and the lines about that say so.
     with suppress(OSError):
         os.chdir(orders.directory)
-    options: Any
+    program: Any
+    # Not at the top: each takes time to import, and one of them is needed.
     if orders.program == "sodium":
-        options, make = tap.Options(), tap.makeService
+        from . import tap as program
     else:
-        options, make = tunneltap.Options(), tunneltap.makeService  # type: ignore[assignment]
+        from . import tunneltap as program
+    options = program.Options()
     options.share = Share(orders)
     options.parseOptions(list(orders.words))
-    service: ListeningService = make(options, reactor)
+    service: ListeningService = program.makeService(options, reactor)
     return service
 
 

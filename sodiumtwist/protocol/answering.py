@@ -64,6 +64,9 @@ class AnsweringEnd(Protocol):
     def _request_failed(self, reason: Failure, closes: bool) -> None:
         """A request has failed: say so in the log."""
 
+    def _not_begun(self, outcome: str) -> None:
+        """A request is over that the application has not seen: tell whoever counts."""
+
     def _close(self, error: BaseException | None) -> None:
         """Close in order."""
 
@@ -232,6 +235,7 @@ class AnsweringByNumber(Answering):
         """Take in a request."""
         payload = event.payload
         if self._held and self._held + len(payload) > self._most_held:
+            self._end._not_begun("no_room")
             self._fail(event.id, Code.NO_ROOM)
         elif self._waiting or len(self._tasks) >= self._concurrency or self._unsent.size > self._most_unsent:
             self._waiting[event.id] = payload
@@ -259,6 +263,7 @@ class AnsweringByNumber(Answering):
         payload = self._waiting.pop(id, None)
         if payload is not None:
             self._hold(-len(payload))
+            self._end._not_begun("cancelled")
             self._fail(id, Code.CANCELLED)
             self._look_if_done()
         elif id in self._tasks:

@@ -60,6 +60,7 @@ REQUESTS = {
     "failed": "the application failed, or its answer was none",
     "refused": "by the application, with a code and a text",
     "cancelled": "the client wants no answer any more, or is gone",
+    "no_room": "too much of the client's waits, so that the application was not asked",
 }
 
 #: What becomes of files that clients send: each outcome, and what it means.

@@ -29,6 +29,7 @@ from .base import SodiumProtocol
 from .client import SodiumClientProtocol
 from .context import ServerContext
 from .lifecycle import Stage, not_yet
+from .observing import Observer
 from .server import SodiumServerProtocol
 
 __all__ = ["CONCURRENCY", "REQUEST_LIMIT", "RequestClient", "RequestEnd", "Respond", "RespondingContext", "Responder"]
@@ -309,6 +310,11 @@ class RequestEnd(SodiumProtocol):
         super()._writing_unblocked()
         if type(self._answering) is AnsweringByNumber and not self._lifecycle.over:
             self._answering.go_on()
+
+    def _not_begun(self, outcome: str) -> None:
+        observer: Observer | None = getattr(self.factory, "observer", None)  # a client's factory has none
+        if observer is not None:
+            observer.request_over(outcome, 0.0)
 
     def _request_failed(self, reason: Failure, closes: bool) -> None:
         if not self._may_log_failure(reason):

@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from sodiumtwist import Limits, Peer, RequestClient, RequestError, SingleLogin, SodiumClientFactory
 from sodiumtwist.admission.replays import ReplayMemory
 from sodiumtwist.admission.shared_store import FailuresTogether
-from sodiumtwist.core.connection import Code
+from sodiumtwist.core.connection import Bounds, Code
 from sodiumtwist.endpoints.streams import StreamServerFactory
 from sodiumtwist.operation import metrics as operation_metrics
 from sodiumtwist.operation.lag import Lag
@@ -29,6 +29,7 @@ from sodiumtwist.transfer.receiver import UploadFactory
 from sodiumtwist.transfer.tree.place import Files
 from sodiumtwist.tunnel import TunnelEntry, TunnelFactory, TunnelLimits, TurnedAway
 
+from ..desk import Desk
 from ..pair import (
     LOGIN,
     PASSPHRASE,
@@ -221,6 +222,30 @@ class RequestTests(MetricsTestCase):
         self.assertEqual(counts, {"answered": 3, "refused": 1, "failed": 2, "cancelled": 1})
         self.assertEqual(numbers['request_seconds_bucket{outcome="answered",le="0.0001"}'], 2)
         self.assertEqual(numbers['request_seconds_sum{outcome="answered"}'], 2)
+
+
+@only(2)
+class WaitingRequestTests(MetricsTestCase):
+    def test_not_begun(self) -> None:
+        """Requests that the application never saw count as well: there was no room, or nobody waits any more."""
+        factory = make_server_factory(
+            self.clock, None, respond=Desk(), concurrency=1, bounds=Bounds(message=100, connection=100)
+        )
+        self.count(factory)
+        pair: Pair[Any, Any] = Pair(factory, make_client_factory(self.clock, RequestClient))
+        pair.flush()
+        asked = [pair.client.request(bytes(size)) for size in (10, 20, 90)]
+        for one in asked:
+            one.addErrback(lambda _: None)
+        pair.flush()
+        asked[1].cancel()
+        pair.flush()
+        numbers = self.numbers()
+        counts = {
+            outcome: numbers[f'request_seconds_count{{outcome="{outcome}"}}']
+            for outcome in ("answered", "cancelled", "no_room")
+        }
+        self.assertEqual(counts, {"answered": 0, "cancelled": 1, "no_room": 1})
 
 
 class ReplayCountTests(SynchronousTestCase):

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 
-from ..processes import TWISTD, Running
+from ..processes import Running
 from ..programs.test_who_processes import RecordedTestCase
 from ..redis_server import RedisServer
 
@@ -56,17 +56,3 @@ class SharedStoreTests(RecordedTestCase):
         self.assertEqual(len([line for line in server.output if re.search("the shared store .* is down", line)]), 2)
         self.redis.start()
         server.wait_for("answers again")
-
-    def test_wrong_password(self) -> None:
-        """A server ends at its start, and --check finds it, too."""
-        self.url = self.url.replace("sesame", "sesam")
-        self.write("config.toml", f'discard = true\nshared-store = "{self.url}"\n')
-        for more in ([], ["--check"]):
-            server = self.run_process(
-                [*TWISTD, "-n", "--pidfile=", "sodium", "--config", self.path("config.toml"), *more]
-            )
-            self.assertEqual(server.wait(), 1)
-            said = "\n".join(server.errors)
-            self.assertRegex(said, "sodium: --shared-store: unix://:…@.*: .*password")
-            self.assertNotIn("sesam", said)
-            self.assertNotIn("Traceback", said)

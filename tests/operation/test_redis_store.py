@@ -4,6 +4,7 @@ What several servers remember together on a real server of Redis.
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Callable, Generator
@@ -22,6 +23,7 @@ from sodiumtwist.operation import redis_store
 from sodiumtwist.operation.redis_store import RETRY, RETRY_MOST, RedisStore
 
 from ..logs import logged
+from ..pages import read_page
 from ..processes import PATIENCE
 from ..redis_server import RedisServer
 from ..replay_memories import fingerprint
@@ -119,6 +121,22 @@ class RememberingTests(RedisTestCase):
         self.until(lambda: self.successResultOf(store.failures("b", None)) == (0, 0))
         store.failed("c", None)
         self.assertEqual(self.successResultOf(store.failures("c", None)), (1, 0))
+
+    def test_rights(self) -> None:
+        """Those that the page names are enough for all that is asked."""
+        (rule,) = re.findall(r"ACL SETUSER .*", read_page("docs/explanation/shared-state.rst"))
+        self.successResultOf(self.open()._ask(*rule.replace("PASSWORD", "sesame").split()))
+        store = StoreAtOnce(self.redis.url.replace("://", "://sodium:sesame@"), "one", self.clock)
+        self.addCleanup(store.stopped)
+        store.look()
+        self.assertTrue(self.successResultOf(store.remember(fingerprint(1))))
+        self.assertTrue(self.successResultOf(store.knows(fingerprint(1))))
+        store.failed("a", "l")
+        self.assertEqual(self.successResultOf(store.failures("a", "l")), (1, 1))
+        self.assertEqual(self.successResultOf(store.counted()), 1)
+        store._lose("for a test")
+        self.clock.advance(RETRY)
+        self.assertEqual(store.why_down, "")
 
     def test_room(self) -> None:
         """What the pages say of its memory there."""

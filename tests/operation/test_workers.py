@@ -124,22 +124,21 @@ class StartTests(WorkersTestCase):
         os.mkdir(left)
         for name in others:
             os.mkdir(os.path.join(self.folder, name))
-        # In a container, numbers of processes of others say nothing; a lock does.
-        used = os.path.join(self.folder, "sodiumtwist-workers-4194999-used")
-        os.mkdir(used)
-        self.addCleanup(os.close, folders._lock(used))
-        others.append(os.path.basename(used))
-        self.patch(folders, "_is_alive", lambda process: process != 4194999)
+        # Of a process in a container, which has another number here.
+        with patch.object(os, "getpid", lambda: 4194998):
+            elsewhere = folders.Folder()
+        self.patch(folders, "_is_alive", lambda process: process not in (4194998, 4194999))
+        others.append(os.path.basename(elsewhere.path))
         workers = self.start(remembers=True)
         self.assertIn(f"removed {left}, which a server left behind that was killed", self.lines())
         assert self.processes[0].orders is not None
         above, name = os.path.split(self.processes[0].orders["replays"])
         self.assertEqual((name, os.stat(above).st_mode & 0o777), ("replays", 0o700))
-        self.assertRaises(BlockingIOError, folders._lock, above)
         workers.stop()
         for process in self.processes:
             process.end()
         self.assertEqual(sorted(os.listdir(self.folder)), sorted(others))
+        elsewhere.remove()
 
     def test_alive(self) -> None:
         self.assertTrue(folders._is_alive(os.getpid()))

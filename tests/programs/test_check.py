@@ -152,6 +152,15 @@ class ShownTests(CheckTestCase):
         self.assertEqual(ended.code, 0)
         self.assertEqual(os.listdir("."), ["twistd.pid"])
 
+    def test_log(self) -> None:
+        """The log file that a service of another user would need is not made."""
+        self.patch(sys, "stdout", io.StringIO())
+        words = ["--uid", str(os.getuid()), "--logfile", "new.log", "sodium", "--discard"]
+        ended = self.assertRaises(SystemExit, ServerOptions().parseOptions, [*words, "--check"])
+        self.assertEqual((ended.code, os.listdir(".")), (0, []))
+        ServerOptions().parseOptions(words)
+        self.assertEqual(os.listdir("."), ["new.log"])
+
     def test_nobody_reads(self) -> None:
         """What can't be printed is a failure."""
 

@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+import io
+import sys
+
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import formatEvent
 
@@ -15,6 +18,7 @@ from sodiumtwist.programs.tap import makeService
 
 from ..logs import logged
 from ..processes import PUBLIC, SECRET
+from ..redis_server import RedisServer
 from .test_tap import TapTestCase
 
 #: Nothing listens there.
@@ -76,3 +80,22 @@ class StoreOptionsTests(TapTestCase):
             self.assertIsNotNone(factory.admission.others)
             (store,) = (each for each in service.companions if isinstance(each, RedisStore))
             self.assertIn(PUBLIC[:16], store._replays[0])
+
+    def test_wrong_password(self) -> None:
+        """A server ends at its start, before it is a daemon; ``--check`` finds it, too."""
+        redis = RedisServer("--requirepass", "open-sesame")
+        self.addCleanup(redis.remove)
+        self.patch(sys, "stdout", io.StringIO())
+
+        def configure(password: str) -> None:
+            url = redis.url.replace("://", f"://:{password}@")
+            self.write("config.toml", f'discard = true\nshared-store = "{url}"\n')
+
+        configure("sesam")
+        checked = self.assertRaises(SystemExit, self.parse, "--config", "config.toml", "--check")
+        self.assertRegex(str(checked.code), "^sodium: --shared-store: unix://:…@.*: .*password")
+        options = self.parse("--config", "config.toml")
+        started = self.assertRaises(SystemExit, makeService, options, MemoryReactorClock())
+        self.assertEqual(started.code, checked.code)
+        configure("open-sesame")
+        self.assertEqual(self.assertRaises(SystemExit, self.parse, "--config", "config.toml", "--check").code, 0)
