@@ -202,8 +202,8 @@ class ClientConnection(AskingConnection):
         """
         The server closed its side; the connection is closed.
 
-        :raises AuthenticationFailed: when its hello had not come; in version 2, where that is no refusal, a
-            :exc:`ServerUnavailable`.
+        :raises AuthenticationFailed: when its hello had not come, in version 1.
+        :raises ServerUnavailable: the same in version 2, where it is no refusal.
         :raises MalformedPDU, ConnectionCut: as for both ends.
         """
         state = self._state

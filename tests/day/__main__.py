@@ -8,6 +8,7 @@ import argparse
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -34,6 +35,9 @@ TURN, LOOK = 0.1, 0.01
 
 #: Which part of the day clients may take to finish when a server drains, where that is less than usual.
 DRAIN_SHARE = 60
+
+#: Seconds that one thing that happens may take, until a server is there again, say.
+LONGEST = 60.0
 
 #: Seconds in which clients come to an end at the evening.
 EVENING = 60.0
@@ -91,16 +95,21 @@ def _run(site: Site, happenings: Happenings, seconds: float) -> Account:
         ((number + part) / rounds, happening) for number in range(rounds) for part, happening in happenings.of_a_day()
     ]
     under_way = None
-    began, looked = time.monotonic(), 0.0
+    began = since = time.monotonic()
+    looked = 0.0
     while (part := (time.monotonic() - began) / seconds) < 1 or waiting or under_way:
         if under_way is None and waiting and part >= waiting[0][0]:
-            under_way = waiting.pop(0)[1]()
+            under_way, since = waiting.pop(0)[1](), time.monotonic()
         if under_way is not None:
             under_way = under_way if next(under_way, "over") is None else None
+            if under_way is not None and time.monotonic() - since > LONGEST:
+                account.problems.append(f"what was to happen at {part:.2f} of the day has not come to its end")
+                under_way = None
         _turn(site, account)
         if part - looked >= LOOK:
             looked = part
             account.look(part)
+            account.put_away()
         time.sleep(TURN)
     limit = time.monotonic() + EVENING
     while not all(sender.is_idle for sender in site.senders) and time.monotonic() < limit:
@@ -136,6 +145,8 @@ def main() -> None:
     parser.add_argument("--load", type=float, default=1.0, metavar="PART", help="how much clients do, up to 1")
     parser.add_argument("--json", metavar="FILE", help="write the figures to this file")
     options = parser.parse_args()
+    # So that it ends what it has started.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     account = run(options.minutes * 60, options.load)
     for name, value in account.figures.items():
         print(f"{name}: {value}")

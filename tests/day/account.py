@@ -14,6 +14,9 @@ from .processes import family, lasting_descriptors, memory
 from .senders import digest_of
 from .site import Site
 
+#: How many files that a client has sent stay where they are stored.
+KEPT = 600
+
 
 class Account:
     """
@@ -37,6 +40,7 @@ class Account:
         self._lines: Counter[str] = Counter()
         self._heard: dict[Forked, float] = {}
         self._longest: dict[str, float] = {}
+        self._put_away = 0
 
     def begin(self) -> None:
         """Look at those who are there all day, before the first clients come."""
@@ -50,6 +54,16 @@ class Account:
         """
         for name, pid in self._site.those_of_all_day():
             self._memory.setdefault(name, []).append((part, memory(pid)))
+
+    def put_away(self) -> None:
+        """Take away what was stored long ago, as whoever it is for does. The disk would be full before the evening."""
+        for sender in self._site.senders:
+            while sender.version == 2 and len(sender.confirmed) > KEPT:
+                name = next(iter(sender.confirmed))
+                self._check_stored(name, sender.confirmed.pop(name))
+                self._put_away += 1
+                with suppress(FileNotFoundError):
+                    os.unlink(os.path.join(self._site.place, "username", name))
 
     def listen(self, now: float) -> None:
         """
@@ -128,9 +142,11 @@ class Account:
             self.problems += sender.problems
             statuses += sender.statuses
             for name, digest in sender.confirmed.items():
-                if not (loose[digest] if sender.version == 1 else self._is_there(name, digest)):
+                if sender.version == 2:
+                    self._check_stored(name, digest)
+                elif not loose[digest]:
                     self.problems.append(f"lost, though it was confirmed: {name}")
-        self.figures["files confirmed"] = sum(len(sender.confirmed) for sender in senders)
+        self.figures["files confirmed"] = self._put_away + sum(len(sender.confirmed) for sender in senders)
         self.figures["bytes confirmed"] = sum(sender.size for sender in senders)
         self.figures["commands by status"] = dict(sorted(statuses.items()))
         self.figures["unfinished files left by version 1"] = sum(name.endswith(".part") for name in os.listdir(place))
@@ -138,7 +154,9 @@ class Account:
         if left:
             self.problems.append(f"unfinished files that are left: {left[:5]}")
 
-    def _is_there(self, name: str, digest: str) -> bool:
+    def _check_stored(self, name: str, digest: str) -> None:
+        found = ""
         with suppress(OSError):
-            return digest_of(os.path.join(self._site.place, "username", name)) == digest
-        return False
+            found = digest_of(os.path.join(self._site.place, "username", name))
+        if found != digest:
+            self.problems.append(f"lost, though it was confirmed: {name}")

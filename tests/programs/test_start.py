@@ -28,9 +28,11 @@ OF_CONNECTIONS = """
     sodiumtwist.programs.streams
 """
 
-#: What only those need that look up a server, or are given a URL.
+#: What only those need that look up a server, or are given a URL. Of contacts, all but what reads key files.
 OF_SERVERS = """
-    platformdirs tomllib tomlkit sodiumtwist.contacts sodiumtwist.admission.invitations
+    platformdirs tomllib tomlkit sodiumtwist.contacts.addresses sodiumtwist.contacts.urls
+    sodiumtwist.contacts.servers sodiumtwist.contacts.servers_file sodiumtwist.contacts.lookup
+    sodiumtwist.contacts.identities sodiumtwist.admission.invitations
     sodiumtwist.programs.asking sodiumtwist.programs.server_arguments sodiumtwist.programs.server_options
 """
 

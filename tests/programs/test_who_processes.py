@@ -319,7 +319,7 @@ class SecretTests(WhoTestCase):
             (("--user", "ann", "--passphrase-file", "ann", "--identity", "me.key"), public, 0),
             (("--user", "ann", "--passphrase-file", "wrong", "--identity", "me.key"), public, 3),
             (("--user", "ann", "--passphrase-file", "ann"), public, 3),
-            (("--user", "ann", "--passphrase-file", "ann", "--identity", "me.key"), PUBLIC, 3),
+            (("--user", "ann", "--passphrase-file", "ann", "--identity", "me.key"), PUBLIC, 2),
             (("--user", "ann", "--passphrase-file", "ann", "--identity", "ann"), public, 1),
         ):
             processes.append(self.send(*options, key=key))

@@ -86,12 +86,16 @@ class SharedTurnTests(SynchronousTestCase):
 
     def test_store(self) -> None:
         """An upload to a device has it for as long as it goes on; and one that fails leaves it to the next."""
+        released: list[None] = []
+        self.patch(self.turn, "release", lambda: released.append(None))
         store = StreamStore(os.devnull, self.clock, 180, shared=self.turn)
         upload = self.successResultOf(store.open("a"))
         second = store.open("b")
         self.assertNoResult(second)
         self.successResultOf(upload.abandon())
+        self.assertEqual(len(released), 1)
         self.successResultOf(self.successResultOf(second).finish())
         missing = StreamStore(self.mktemp(), self.clock, 180, shared=self.turn)
         for _ in range(2):
             self.failureResultOf(missing.open("a"), OSError)
+        self.assertEqual(len(released), 4)
