@@ -29,7 +29,11 @@ def kept(asked: Deferred[bool]) -> Deferred[tuple[bool | Failure]]:
 
     :return: fires with what :func:`result_of` takes.
     """
-    return asked.addBoth(lambda result: (result,))
+    # Another one: while the first is about to fail, others fail with it, and who waits for those, and then for this
+    # one, must not see what is only half the way.
+    answer: Deferred[tuple[bool | Failure]] = Deferred(lambda cancelled: asked.cancel())
+    asked.addBoth(lambda result: answer.callback((result,)))
+    return answer
 
 
 def result_of(answer: tuple[bool | Failure]) -> bool:
