@@ -47,6 +47,9 @@ STEADY_TIME = 60.0
 #: Seconds beyond those that connections get to finish, in which a worker must have ended. Then it is killed.
 LEAVE_TIME = 15.0
 
+#: The same, when nothing is waited for any more: what is left is to break off connections, and to release what is open.
+HURRY_TIME = 8.0
+
 #: Seconds in which a worker must tell what it is asked.
 ANSWER_TIME = 5.0
 
@@ -395,9 +398,12 @@ class Workers:
         return self._gone
 
     def hurry(self) -> None:
-        """Wait no longer for their connections."""
+        """Wait no longer for their connections, nor long for a worker that does not hear."""
         for worker in self._running.values():
             worker.tell("hurry")
+        killing = self._killing
+        if killing is not None and killing.active() and killing.getTime() > self.clock.seconds() + HURRY_TIME:
+            killing.reset(HURRY_TIME)
 
     def _kill(self) -> None:
         for worker in self._running.values():

@@ -25,6 +25,7 @@ from sodiumtwist.operation.values import Value
 from sodiumtwist.operation.workers import (
     ANSWER_TIME,
     FIRST_PAUSE,
+    HURRY_TIME,
     LEAVE_TIME,
     LONGEST_PAUSE,
     STEADY_TIME,
@@ -277,6 +278,17 @@ class StopTests(WorkersTestCase):
         self.assertIn("worker 1 does not end, and is killed", self.lines())
         self.processes[0].end(signal=signal.SIGKILL)
         self.successResultOf(stopping)
+
+    def test_one_hangs_in_a_hurry(self) -> None:
+        """When all are to end at once, one that does not hear is not given the time of its connections."""
+        workers = self.start(1)
+        workers.stop()
+        for _ in range(3):
+            workers.hurry()
+            self.reactor.advance(HURRY_TIME / 3)
+        self.assertEqual(self.processes[0].signals, ["KILL"])
+        workers.hurry()
+        self.processes[0].end(signal=signal.SIGKILL)
 
 
 @implementer(IStatus)
