@@ -225,17 +225,20 @@ class Workers:
         """Count those who are connected and let in."""
         return 0 if self._counts is None else self._counts.sessions
 
-    def start(self) -> None:
+    def prepare(self) -> None:
         """
-        Start them.
+        Make what they share.
 
-        :raises OSError: when what they share can't be made.
+        :raises OSError: when there is no room for it.
         """
         self._memory = make_memory(self.count)
         self._counts = AllCounts(open_memory(self._memory), self.count)
         if self._remembers:
             remove_abandoned()
             self._folder = Folder()
+
+    def start(self) -> None:
+        """Start them."""
         for number in range(1, self.count + 1):
             self._start(number)
 

@@ -70,6 +70,7 @@ class WorkersTestCase(SynchronousTestCase):
         self.port = FakePort()
         port: Any = self.port
         workers.take("haproxy:systemd\\:domain=INET\\:index=3", port)
+        workers.prepare()
         workers.start()
         return workers
 
@@ -249,7 +250,7 @@ class ReloadTests(WorkersTestCase):
         """None are counted before there are workers."""
         workers = Workers("sodium", (), 1, {}, self.reactor, {}, 10)
         self.assertEqual(workers.sessions(), 0)
-        workers.start()
+        workers.prepare()
         self.assertEqual(workers.sessions(), 0)
 
 
