@@ -120,6 +120,10 @@ class FailedLogins:
         """
         self._limit = limit
         self._seconds = self._crowd.seconds = seconds
+        # So that they go on to stand in the order in which they end, before those that are to come.
+        latest = self._clock().seconds() + seconds
+        for tally in self._tallies.values():
+            tally.ends = min(tally.ends, latest)
 
     def _forget_old(self, now: float) -> None:
         while self._tallies:

@@ -93,13 +93,15 @@ class SharedFailures:
 
     def count(self, key: str, now: float, seconds: float) -> int:
         """Tell how many have failed in the other processes, or some more."""
-        oldest = self._number(now, seconds) - PARTS
+        newest = self._number(now, seconds) + 1  # another process may have looked at the clock behind us
+        oldest = newest - 1 - PARTS
         places = self._places(key)
         return sum(
             sketch.count_at(places)
             for stamps, sketches in self._others
             for stamp, sketch in zip(stamps, sketches, strict=True)
-            if stamp >= oldest
+            # What is later was counted while the time was another one: it would be as good as never too old.
+            if oldest <= stamp <= newest
         )
 
 

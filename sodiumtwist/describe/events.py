@@ -148,7 +148,9 @@ EVENTS: dict[str, EventKind] = {
     "salts_stored": EventKind("info", "path", "the database can be written again"),
     # The service.
     "listening": EventKind("info", "address", "a place is listened on"),
-    "cannot_listen": EventKind("critical", "line", "a place can't be listened on; the service ends"),
+    "cannot_listen": EventKind(
+        "critical", "line", "a place can't be listened on, or workers have no room; the service ends"
+    ),
     "serving": EventKind("info", "where becomes size command", "at start: what the service does, and where"),
     "setup_warning": EventKind("warn", "line path lines where user folder", "at start: what may not be meant so"),
     "public_key": EventKind("info", "key fingerprint", "at start: the key of the server"),

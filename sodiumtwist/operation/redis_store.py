@@ -116,10 +116,10 @@ class RedisStore(Companion):
 
     :param url: of that server, as ``redis://:PASSWORD@HOST:PORT/DATABASE``.
     :param scope: whose memory it is; servers with another one share nothing with these.
+    :param reactor: has threads, and the clock.
     :param failure_seconds: for how long a login that failed is counted.
     :param replays: how many handshakes to remember.
     :param seconds: within which there has to be an answer.
-    :param reactor: has threads, and the clock.
     :raises LocalProtocolError: when the URL is none, or the package ``redis`` is missing.
     :ivar limit: how many handshakes it remembers.
     :ivar why_down: why it is down; empty while it answers.
@@ -138,16 +138,7 @@ class RedisStore(Companion):
     ) -> None:
         self._make_client = _client_maker(url, seconds)
         self.where = masked(url)
-        prefix = f"sodiumtwist:{{{scope}}}"
-        self._replays = (f"{prefix}:replays", f"{prefix}:replays:count")
-        self._failures = [f"{prefix}:{what}:{kind}" for what in ("addresses", "logins") for kind in ("ends", "counts")]
-        probes = [f"{prefix}:probe:{number}" for number in range(4)]
-        self._probe: list[tuple[Any, ...]] = [
-            ("EVAL", _REMEMBER, 2, *probes[:2], b"", 1),
-            ("EVAL", _FAILED, 4, *probes[2:], *probes[2:], 1000, 1, "", _short("")),
-            ("DEL", *probes),
-        ]
-        self._failure_time = int(failure_seconds * 1000)
+        self.change(scope, failure_seconds)
         self.limit = replays
         self._seconds = seconds
         self._reactor = reactor
@@ -168,6 +159,21 @@ class RedisStore(Companion):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.where}>"
+
+    def change(self, scope: str, failure_seconds: float) -> None:
+        """
+        Remember something else from now on. The parameters are those of the class.
+        """
+        prefix = f"sodiumtwist:{{{scope}}}"
+        self._replays = (f"{prefix}:replays", f"{prefix}:replays:count")
+        self._failures = [f"{prefix}:{what}:{kind}" for what in ("addresses", "logins") for kind in ("ends", "counts")]
+        probes = [f"{prefix}:probe:{number}" for number in range(4)]
+        self._probe: list[tuple[Any, ...]] = [
+            ("EVAL", _REMEMBER, 2, *probes[:2], b"", 1),
+            ("EVAL", _FAILED, 4, *probes[2:], *probes[2:], 1000, 1, "", _short("")),
+            ("DEL", *probes),
+        ]
+        self._failure_time = int(failure_seconds * 1000)
 
     # What it is asked
 

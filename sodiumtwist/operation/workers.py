@@ -47,6 +47,9 @@ STEADY_TIME = 60.0
 #: Seconds beyond those that connections get to finish, in which a worker must have ended. Then it is killed.
 LEAVE_TIME = 15.0
 
+#: The same, when nothing is waited for any more: what is left is to break off connections, and to release what is open.
+HURRY_TIME = 8.0
+
 #: Seconds in which a worker must tell what it is asked.
 ANSWER_TIME = 5.0
 
@@ -222,17 +225,20 @@ class Workers:
         """Count those who are connected and let in."""
         return 0 if self._counts is None else self._counts.sessions
 
-    def start(self) -> None:
+    def prepare(self) -> None:
         """
-        Start them.
+        Make what they share.
 
-        :raises OSError: when what they share can't be made.
+        :raises OSError: when there is no room for it.
         """
         self._memory = make_memory(self.count)
         self._counts = AllCounts(open_memory(self._memory), self.count)
         if self._remembers:
             remove_abandoned()
             self._folder = Folder()
+
+    def start(self) -> None:
+        """Start them."""
         for number in range(1, self.count + 1):
             self._start(number)
 
@@ -395,9 +401,12 @@ class Workers:
         return self._gone
 
     def hurry(self) -> None:
-        """Wait no longer for their connections."""
+        """Wait no longer for their connections, nor long for a worker that does not hear."""
         for worker in self._running.values():
             worker.tell("hurry")
+        killing = self._killing
+        if killing is not None and killing.active() and killing.getTime() > self.clock.seconds() + HURRY_TIME:
+            killing.reset(HURRY_TIME)
 
     def _kill(self) -> None:
         for worker in self._running.values():

@@ -8,7 +8,7 @@ import math
 import os
 from collections.abc import Callable, Generator, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, NoReturn
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, inlineCallbacks, maybeDeferred
@@ -188,13 +188,19 @@ class ListeningService(Service):
         """
         Listen, unless :meth:`privilegedStartService` did.
 
-        :raises SystemExit: when an endpoint can't be listened on, which a critical line in the log explains.
+        :raises SystemExit: when an endpoint can't be listened on, or there is no room for what workers share, which a
+            critical line in the log explains.
         """
         super().startService()  # type: ignore[no-untyped-call]
         self._stopping = math.inf
         # twistd calls both methods, twist only this one.
         if not self._ports:
             self._listen()
+        if self.workers is not None:
+            try:
+                self.workers.prepare()
+            except OSError as error:
+                self._give_up(f"cannot start workers: {describe_os_error(error)}")
         # Not before: the reactor takes over the signals when it starts.
         self._reactor.callWhenRunning(end_in_order, self._reactor, self.reload, self._note_hangup, self._note_another)
         if self.workers is None:
@@ -376,7 +382,15 @@ class ListeningService(Service):
             if lock_owner(path) == os.getpid():
                 with suppress(OSError):
                     os.unlink(f"{path}.lock")
-        line = f"{self._program}: cannot listen on {masked(description)}: {why}"
+        self._give_up(f"cannot listen on {masked(description)}: {why}")
+
+    def _give_up(self, why: str) -> NoReturn:
+        """
+        End before the service has begun.
+
+        :raises SystemExit: always.
+        """
+        line = f"{self._program}: {why}"
         self._log.critical("{line}", event="cannot_listen", line=line)
         for port in (*self._ports, *self._beside):
             # stopListening() would act in a later turn of the reactor, which never comes. This takes away the file of

@@ -18,6 +18,7 @@ from ..core.errors import LocalProtocolError
 from ..describe import describe_limit, masked
 from ..describe.fingerprints import fingerprint
 from ..endpoints.streams import StreamServerFactory
+from ..operation.redis_store import RedisStore
 from ..protocol.draining import STOPPING
 from ..protocol.factories import SodiumServerFactory
 from ..transfer.receiver import UploadFactory
@@ -54,6 +55,7 @@ class SodiumService(ListeningService):
     """
 
     _factory: SodiumServerFactory
+    _store: RedisStore | None = None
 
     def __init__(
         self,
@@ -80,6 +82,15 @@ class SodiumService(ListeningService):
         super().startService()
         self._look_on()
 
+    def remember_in(self, store: RedisStore) -> None:
+        """
+        Remember together with others. To be called before the service starts.
+
+        :param store: where. It is stopped with the service.
+        """
+        self._store = store
+        self.companions.append(store)
+
     def _look_on(self) -> None:
         if self._looking.running:
             self._looking.stop()
@@ -97,11 +108,15 @@ class SodiumService(ListeningService):
 
     def change(self, options: Any) -> None:
         old, new = self._settings, renewed(self._settings, options.settings)
-        for description, _ in self._endpoints:
-            check_default_passphrase(new, description)
+        # One that it had is well: where it listens does not change. A certificate that is broken by now tells nothing.
+        if not old.default_passphrase:
+            for description, _ in self._endpoints:
+                check_default_passphrase(new, description)
         limits = within(new.limits, self._room)
         self._factory.change(new.pair, new.checker, new.authorized_keys, new.message, new.timeouts, limits, new.rekey)
         self._settings = new
+        if self._store is not None:
+            self._store.change(new.scope, new.limits.failure_seconds)
         if new.pair != old.pair and not self.is_worker:
             self._announce_key()
         if new.warning and new.warning != old.warning:

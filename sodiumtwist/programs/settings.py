@@ -311,6 +311,11 @@ class ServerSettings:
     files: tuple[WatchedFile[Any], ...] = ()
     runs_as: ServiceUser | None = None
 
+    @property
+    def scope(self) -> str:
+        """Whose memory it is that several servers share: that of all with this key, and of no others."""
+        return self.pair.public.hex()[:16]
+
 
 @dataclass(frozen=True, kw_only=True)
 class TunnelSettings(ConnectSettings):

@@ -14,7 +14,6 @@ from ..admission.shared_store import FailuresTogether, SharedReplays
 from ..operation.redis_store import REPLAYS_LIMIT, STORE_SECONDS, RedisStore
 from ..protocol.factories import SodiumServerFactory
 from .completers import CompleteWords
-from .listening import ListeningService
 from .service_options import LimitNames
 from .settings import ServerSettings, StoreSettings
 
@@ -74,10 +73,8 @@ def open_store(settings: ServerSettings, reactor: Any) -> RedisStore | None:
     store = settings.store
     if store is None:
         return None
-    # Of all servers with this key, and of no others.
-    scope = settings.pair.public.hex()[:16]
     seconds = settings.limits.failure_seconds
-    made = RedisStore(store.url, scope, reactor, seconds, store.replays, store.seconds)
+    made = RedisStore(store.url, settings.scope, reactor, seconds, store.replays, store.seconds)
     # Now, while a mistake can be told to whoever starts the service.
     made.look()
     return made
@@ -94,16 +91,13 @@ def remembering(settings: ServerSettings, store: RedisStore | None) -> IReplayMe
     return SharedReplays(store, settings.replays, settings.store.local)
 
 
-def count_with_others(
-    service: ListeningService, factory: SodiumServerFactory, settings: ServerSettings, store: RedisStore | None
-) -> None:
+def count_with_others(factory: SodiumServerFactory, settings: ServerSettings, store: RedisStore) -> None:
     """
-    Let a service count the logins that fail together with others.
+    Let a server count the logins that fail together with others.
 
-    :param service: stops the store when it stops.
-    :param factory: its factory, which counts.
-    :param store: where they are counted; ``None`` where this one is alone.
+    :param factory: of the server, which counts.
+    :param settings: that ask for it.
+    :param store: where they are counted.
     """
-    if store is not None and settings.store is not None:
-        factory.admission.others = FailuresTogether(store, settings.store.local)
-        service.companions.append(store)
+    assert settings.store is not None
+    factory.admission.others = FailuresTogether(store, settings.store.local)

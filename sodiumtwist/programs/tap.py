@@ -38,6 +38,7 @@ from ..describe.fingerprints import fingerprint
 from ..endpoints.streams import StreamServerFactory
 from ..operation.redis_store import STORE_SECONDS
 from ..protocol.clock import count_steadily
+from ..protocol.factories import SodiumServerFactory
 from ..protocol.rounds import quicken
 from ..transfer.receiver import UploadFactory
 from ..transfer.tree.disk_thread import DiskThread
@@ -494,22 +495,24 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
         if settings.salts is None:
             common["salts"] = SharedSalts(share.counts)
     workers = options.make_workers(reactor, 1 in settings.versions and options["replay-db"] is None)
+    service: SodiumService
+    factory: SodiumServerFactory
     if settings.forward is not None:
         backend = forward_endpoint(settings, reactor)
         tunnel_limits = TunnelLimits(limits.connections, limits.stranger_lines)
         tunnels = TunnelFactory(backend, masked(settings.forward), tunnel_limits, reactor, settings.timeouts)
-        streams = StreamServerFactory(tunnels, **common)
-        forwarding = ForwardService(settings, endpoints, streams, reactor, twistd)
-        count_with_others(forwarding, streams, settings, store)
-        forwarding.workers, forwarding.is_worker = workers, share is not None
-        return accompany(forwarding, streams, options, reactor)
-    places = open_places(reactor, settings, share)
-    try:
-        uploads = UploadFactory(places.store, files=places.files, make_thread=lambda: DiskThread(reactor), **common)
-    # Whether the store keeps anything decides what the message must leave room for.
-    except LocalProtocolError as error:
-        raise SystemExit(printable(f"sodium: {error}")) from None
-    service = UploadService(settings, endpoints, uploads, reactor, twistd, places.on_stored)
-    count_with_others(service, uploads, settings, store)
+        factory = streams = StreamServerFactory(tunnels, **common)
+        service = ForwardService(settings, endpoints, streams, reactor, twistd)
+    else:
+        places = open_places(reactor, settings, share)
+        try:
+            uploads = UploadFactory(places.store, files=places.files, make_thread=lambda: DiskThread(reactor), **common)
+        # Whether the store keeps anything decides what the message must leave room for.
+        except LocalProtocolError as error:
+            raise SystemExit(printable(f"sodium: {error}")) from None
+        factory, service = uploads, UploadService(settings, endpoints, uploads, reactor, twistd, places.on_stored)
+    if store is not None:
+        count_with_others(factory, settings, store)
+        service.remember_in(store)
     service.workers, service.is_worker = workers, share is not None
-    return accompany(service, uploads, options, reactor)
+    return accompany(service, factory, options, reactor)

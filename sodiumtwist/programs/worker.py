@@ -23,7 +23,7 @@ from zope.interface import implementer
 from ..describe.log import Logger, fit_for_process
 from ..operation.folders import remove_folder
 from ..operation.lines import LINE_LIMIT
-from ..operation.orders import ANSWERS, LOG, Orders, read_orders
+from ..operation.orders import ANSWERS, FIRST_SOCKET, LOG, Orders, read_orders
 from ..operation.share import Share
 from ..operation.workers_status import tell
 from .listening import ListeningService
@@ -148,6 +148,9 @@ def main() -> None:
     connect: Any = stdio.StandardIO
     service = make_service(orders, running)
     service.startService()
+    # Each port has its own. With these, a place would take newcomers until the last worker is gone, and serve none.
+    for place in range(len(orders.endpoints)):
+        os.close(FIRST_SOCKET + place)
     running.addSystemEventTrigger("before", "shutdown", service.stopService)
     # What was logged by now, the supervisor has logged itself.
     log = os.fdopen(LOG, "w", encoding="utf-8", errors="backslashreplace")

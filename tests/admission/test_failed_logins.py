@@ -115,6 +115,16 @@ class FullTableTests(SynchronousTestCase):
             self.assertEqual(self.fail_often("ann", 1), [counts])
         self.assertEqual(self.failed_logins._crowd._sketches, [])
 
+    def test_shorter_time(self) -> None:
+        """Where the time was made shorter, nobody is counted for longer than it, whoever failed before them."""
+        self.fail_often("old", 1)
+        self.clock.advance(1)
+        self.failed_logins.change(20, 10.0)
+        self.fail_often("ann", 19)
+        self.clock.advance(10)
+        self.assertEqual(self.fail_often("ann", 20), [False] * 19 + [True])
+        self.assertEqual([call.getTime() - self.clock.seconds() for call in self.clock.getDelayedCalls()], [10.0])
+
     def test_memory(self) -> None:
         """Two sketches at most."""
         for _ in range(20):

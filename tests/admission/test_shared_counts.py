@@ -96,6 +96,17 @@ class MemoryTests(SynchronousTestCase):
         self.assertEqual(seen.count("ann", now + 50, 40), 0)
         self.assertLess(PARTS + 1, SLOTS)
 
+    def test_other_time(self) -> None:
+        """What was counted while another time held is forgotten at the latest when that time is over."""
+        (first, second), _ = several(2)
+        began = 100_000
+        for seconds, later in ((40, 400), (400, 40)):
+            for _ in range(5):
+                first.by_login.add("ann", began, seconds)
+            self.assertEqual(second.by_login.count("ann", began, seconds), 5)
+            self.assertEqual(second.by_login.count("ann", began + 2 * seconds, later), 0)
+            began += 10_000
+
     def test_failures_outlive_their_process(self) -> None:
         (first, second), supervisor = several(2)
         first.by_address.add("192.0.2.1", 0, 60)

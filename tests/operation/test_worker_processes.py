@@ -40,6 +40,11 @@ class WorkerProcessTests(ProcessTestCase):
         with urllib.request.urlopen(f"http://{where}{path}", timeout=60) as answer:
             return str(answer.read(), "utf-8")
 
+    def descriptors(self, pid: int) -> list[str]:
+        """What a process has open."""
+        folder = f"/proc/{pid}/fd"
+        return [os.readlink(f"{folder}/{name}") for name in os.listdir(folder)]
+
     def test_life(self) -> None:
         """
         Two processes serve one port, and no secret is on their command lines. One that is killed is replaced; the
@@ -51,6 +56,9 @@ class WorkerProcessTests(ProcessTestCase):
             for name in ("cmdline", "environ"):
                 with open(f"/proc/{pid}/{name}", "rb") as file:
                     self.assertNotIn(b"geheim", file.read())
+            # Each listening socket once: what a port closes is closed then, and newcomers are refused.
+            sockets = [link for link in self.descriptors(pid) if link.startswith("socket:")]
+            self.assertEqual(len(sockets), len(set(sockets)))
         # With no other worker, each serves.
         for stopped in (first, second):
             os.kill(stopped, signal.SIGSTOP)

@@ -30,6 +30,7 @@ from sodiumtwist.operation.values import Value
 from sodiumtwist.operation.workers import (
     ANSWER_TIME,
     FIRST_PAUSE,
+    HURRY_TIME,
     LEAVE_TIME,
     LONGEST_PAUSE,
     STEADY_TIME,
@@ -75,6 +76,7 @@ class WorkersTestCase(SynchronousTestCase):
         self.port = FakePort()
         port: Any = self.port
         workers.take("haproxy:systemd\\:domain=INET\\:index=3", port)
+        workers.prepare()
         workers.start()
         return workers
 
@@ -275,7 +277,7 @@ class ReloadTests(WorkersTestCase):
         """None are counted before there are workers."""
         workers = Workers("sodium", (), 1, {}, self.reactor, {}, 10)
         self.assertEqual(workers.sessions(), 0)
-        workers.start()
+        workers.prepare()
         self.assertEqual(workers.sessions(), 0)
 
 
@@ -304,6 +306,17 @@ class StopTests(WorkersTestCase):
         self.assertIn("worker 1 does not end, and is killed", self.lines())
         self.processes[0].end(signal=signal.SIGKILL)
         self.successResultOf(stopping)
+
+    def test_one_hangs_in_a_hurry(self) -> None:
+        """When all are to end at once, one that does not hear is not given the time of its connections."""
+        workers = self.start(1)
+        workers.stop()
+        for _ in range(3):
+            workers.hurry()
+            self.reactor.advance(HURRY_TIME / 3)
+        self.assertEqual(self.processes[0].signals, ["KILL"])
+        workers.hurry()
+        self.processes[0].end(signal=signal.SIGKILL)
 
 
 @implementer(IStatus)

@@ -10,6 +10,7 @@ import sys
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import formatEvent
 
+from sodiumtwist import KeyPair
 from sodiumtwist.admission.replays import ReplayMemory
 from sodiumtwist.admission.shared_store import SharedReplays
 from sodiumtwist.operation.redis_store import REPLAYS_LIMIT, STORE_SECONDS, RedisStore
@@ -80,6 +81,20 @@ class StoreOptionsTests(TapTestCase):
             self.assertIsNotNone(factory.admission.others)
             (store,) = (each for each in service.companions if isinstance(each, RedisStore))
             self.assertIn(PUBLIC[:16], store._replays[0])
+
+    def test_reload(self) -> None:
+        """A server with another key shares with those that have it, and counts failures for the time that holds now."""
+        self.write("server.key", SECRET)
+        words = f"key-file = 'server.key'\ndiscard = true\nshared-store = '{URL}'\n"
+        self.write("config.toml", words)
+        service = makeService(self.parse("--config", "config.toml"), MemoryReactorClock())
+        (store,) = (each for each in service.companions if isinstance(each, RedisStore))
+        other = KeyPair.generate()
+        self.write("server.key", other.secret.hex())
+        self.write("config.toml", f"{words}[limit]\nfailure-seconds = 600\n")
+        self.assertTrue(service.reload())
+        self.assertIn(other.public.hex()[:16], store._replays[0])
+        self.assertEqual(store._failure_time, 600_000)
 
     def test_wrong_password(self) -> None:
         """A server ends at its start, before it is a daemon; ``--check`` finds it, too."""

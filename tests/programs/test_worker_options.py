@@ -4,14 +4,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
 import sys
 from typing import Any
+from unittest.mock import Mock
 
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.ssl import CertificateOptions
+from twisted.logger import formatEvent
 from twisted.python import usage
 
 from sodiumtwist.admission.limits import Limits
@@ -26,6 +29,7 @@ from sodiumtwist.programs.worker import Control, make_service
 from sodiumtwist.tunnel import TunnelLimits
 
 from ..admission.test_shared_counts import several
+from ..logs import logged
 from ..operation.standins import ProcessReactor
 from ..processes import PUBLIC, SECRET
 from .test_tap import TapTestCase
@@ -251,3 +255,21 @@ class SupervisorTests(TapTestCase):
             process.end()
         reactor.advance(1)
         self.successResultOf(stopping)
+
+    def test_no_room(self) -> None:
+        """A server whose workers can't share anything is none, and does not stay."""
+        reactor = WorkersReactor()
+        service = tap.makeService(self.parse("--workers", "2", "--endpoint", "127.0.0.1:0"), reactor)
+        assert service.workers is not None
+        self.patch(service.workers, "take", lambda description, port: None)
+        service.privilegedStartService()
+        no_room = Mock(side_effect=OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+        self.patch(sys.modules["sodiumtwist.operation.workers"], "Folder", no_room)
+        events = logged(self)
+        error = self.assertRaises(SystemExit, service.startService)
+        self.assertEqual(error.code, 1)
+        self.assertEqual(
+            [formatEvent(event) for event in events if event.get("event") == "cannot_listen"],
+            ["sodium: cannot start workers: No space left on device"],
+        )
+        self.assertEqual(reactor.processes, [])
