@@ -47,7 +47,7 @@ from ..tunnel import TunnelFactory, TunnelLimits
 from .accompanying import accompany
 from .descriptors import make_room
 from .endpoint_strings import parse_listening
-from .inherited import inherited_endpoints
+from .inherited import inherited_beside
 from .leftovers import PARTIAL_AGE, note_database, note_list
 from .options import (
     COMPLETE_PROTOCOL,
@@ -345,7 +345,7 @@ class Options(AuthOptionMixin, ServiceOptions):
         if self.share is not None:
             return self.share.orders.endpoints
         # What systemd hands over is looked at before it is taken, and only then.
-        others = inherited_endpoints() if self.before is None else self.before.settings.endpoints
+        others = inherited_beside(self["metrics"]) if self.before is None else self.before.settings.endpoints
         # Not as the first of the list: --endpoint is in place of the default, not beside it.
         return tuple(self["endpoints"]) or others or (DEFAULT_LISTEN,)
 
