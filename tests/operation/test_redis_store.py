@@ -388,11 +388,19 @@ class ThreadTests(TestCase):
         """An answer that goes on for ever keeps neither the thread nor the end of the service."""
         with socket.create_server(("127.0.0.1", 0)) as listening:
             threading.Thread(target=answer_for_ever, args=(listening,), daemon=True).start()
-            store = RedisStore(f"redis://127.0.0.1:{listening.getsockname()[1]}", "one", reactor, seconds=1)
+            store = RedisStore(f"redis://127.0.0.1:{listening.getsockname()[1]}", "one", reactor, seconds=0.5)
+            talk, ended = store._talk, threading.Event()
+
+            def talk_and_end(commands: list[tuple[Any, ...]]) -> list[Any]:
+                try:
+                    return talk(commands)
+                finally:
+                    ended.set()
+
+            store._talk = talk_and_end  # type: ignore[method-assign]
             yield self.assertFailure(store.knows(fingerprint(1)), StoreDown)
-            self.assertIn("no answer within", store.why_down)
+            self.assertTrue(ended.wait(PATIENCE))
             yield store.stopped() or succeed(None)
-        self.assertEqual([thread for thread in store._pool.threads if thread.is_alive()], [])
 
     @inlineCallbacks
     def test_thread_hangs(self) -> Steps:
