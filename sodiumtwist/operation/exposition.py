@@ -24,7 +24,7 @@ class _Process(ProcessCollector):
 
     def _boot_time(self) -> float:
         try:
-            return super()._boot_time()
+            return float(super()._boot_time())  # type: ignore[no-untyped-call]  # it has no types
         except OSError:
             return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
 
