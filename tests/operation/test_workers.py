@@ -14,17 +14,18 @@ from collections.abc import Sequence
 from typing import Any
 from unittest.mock import patch
 
+from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger, LogPublisher, formatEvent, globalLogPublisher, jsonFileLogObserver
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from sodiumtwist.describe.log import Logger as OurLogger
+from sodiumtwist.describe.log import Logger as OurLogger, describe_address
 from sodiumtwist.operation import folders, lines
 from sodiumtwist.operation.logs import json_line, text_line
 from sodiumtwist.operation.orders import FIRST_SOCKET, SHARED, read_orders
-from sodiumtwist.operation.status import Client, Clients, Health, IStatus
+from sodiumtwist.operation.status import SHOWN_CLIENTS, Client, Clients, Health, IStatus
 from sodiumtwist.operation.values import Value
 from sodiumtwist.operation.workers import (
     ANSWER_TIME,
@@ -367,6 +368,19 @@ class StatusTests(WorkersTestCase):
                 "sodiumtwist_connections_limit": 10,
             },
         )
+
+    def test_longest(self) -> None:
+        """As many clients as the page shows, with the longest logins and addresses, get through the pipe in pieces."""
+        client = Client("\1" * 255, describe_address(UNIXAddress(b"\1" * 107)), 2, 1e9, 1 << 60, 1 << 60)
+        self.own.clients = lambda: succeed(Clients(SHOWN_CLIENTS, [client] * SHOWN_CLIENTS))
+        asked = self.status.clients()
+        for process in self.processes:
+            told = self.successResultOf(Deferred.fromCoroutine(tell(self.own, "clients")))
+            line = json.dumps({"reply": process.heard[-1]["number"], "told": told}).encode() + b"\n"
+            for start in range(0, len(line), 1 << 16):
+                process.answer_badly(line[start : start + (1 << 16)])
+        clients = self.successResultOf(asked)
+        self.assertEqual((clients.count, clients.shown), (2 * SHOWN_CLIENTS, [client] * SHOWN_CLIENTS))
 
     def test_silent(self) -> None:
         """One that does not answer in time is told of as before."""
