@@ -93,7 +93,7 @@ def parse(path: str, text: str) -> Mapping[str, Any]:
         where = ""
         if found is not None:
             where = f"line {found[1] or _lines(text)}: "
-        why = _PLACE.sub("", said) or type(error).__name__
+        why = _PLACE.sub("", said).rstrip(".") or type(error).__name__
         why += "; it stands there twice" if _TWICE.search(why) else "; a line is NAME = VALUE, with texts in quotes"
         raise LocalProtocolError(f"{path}: {where}it is no TOML: {why}") from None
     return tables
