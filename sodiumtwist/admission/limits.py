@@ -40,11 +40,13 @@ def check_limits(limits: Any) -> None:
     """
     for field in fields(limits):
         value = getattr(limits, field.name)
+        # As it is written on a command line and in a file.
+        name = field.name.replace("_", "-")
         if field.name.endswith("seconds"):
             if not (math.isfinite(value) and value > 0):
-                raise LocalProtocolError(f"the limit {field.name} takes a number over 0, not {value}")
+                raise LocalProtocolError(f"the limit {name} takes a number over 0, not {value}")
         elif value < 1:
-            raise LocalProtocolError(f"the limit {field.name} takes a whole number from 1, not {value}")
+            raise LocalProtocolError(f"the limit {name} takes a whole number from 1, not {value}")
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from ..core.base import Traffic
 from ..describe.log import describe_address
 from ..protocol.census import Census
 from ..protocol.factories import SodiumServerFactory
+from ..protocol.lifecycle import Stage
 from ..protocol.observing import (
     ADMITTED,
     DOWNLOADS,
@@ -148,7 +149,9 @@ class ServerMetrics(Observer):
 
     def _held(self, census: Census) -> Iterator[Value]:
         factory, traffic = self._factory, census.traffic
-        for (version, stage), number in census.sessions.items():
+        # With nobody there it is 0, and not missing: what is missing looks like a service that is down.
+        sessions: dict[tuple[int | None, Stage], int] = {(version, Stage.OPEN): 0 for version in factory.versions}
+        for (version, stage), number in {**sessions, **census.sessions}.items():
             labels = (("version", "unknown" if version is None else str(version)), ("state", stage.name.lower()))
             yield Value("sodiumtwist_sessions", labels, number)
         limits, unread = factory.admission.limits, factory.unread

@@ -293,10 +293,10 @@ class ServiceOptions(ReadAgain):
 
     def _place_in_file(self, line: str) -> str:
         """Tell where in the file an option or a limit stands that an error begins with; nothing for another one."""
-        found = re.match(r"--([\w-]+)(?:[ =]+([\w-]+)=)?|the limit (\w+)", line)
+        found = re.match(r"--([\w-]+)(?:[ =]+([\w-]+)=)?|the limit ([\w-]+)", line)
         if found is None:
             return ""
-        option, limit = found[1] or LIMIT, found[2] or (found[3] or "").replace("_", "-")
+        option, limit = found[1] or LIMIT, found[2] or found[3] or ""
         for setting in self.settings_of_file:
             if setting.name == option and (not setting.limit or setting.limit == limit):
                 return f"{self._path_of_file}: {setting.place}"
