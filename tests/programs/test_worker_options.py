@@ -99,7 +99,9 @@ class OptionTests(TapTestCase):
         """Workers do not read the file of ``--config``, which may be for root alone: they get what it says."""
         self.write("config", 'message = "hello"\nworkers = 2\n')
         words = self.parse("--config", "config", "--user", "ann").words_for_workers()
-        self.assertEqual(words, ("--message=hello", "--workers=2", "--discard", "--user", "ann", "--"))
+        self.assertEqual(words, ("--message=hello", "--workers=2", "--discard", "--user=ann"))
+        words = self.parse("--config", "config", "--message", "--config", "-U", "ann").words_for_workers()
+        self.assertEqual(words, ("--workers=2", "--discard", "--message=--config", "--user=ann"))
 
 
 class WorkerTestCase(TapTestCase):
