@@ -20,11 +20,12 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+from sodiumtwist.core.credentials import LOGIN_SIZE
 from sodiumtwist.describe.log import Logger as OurLogger
 from sodiumtwist.operation import folders, lines
 from sodiumtwist.operation.logs import json_line, text_line
 from sodiumtwist.operation.orders import FIRST_SOCKET, SHARED, read_orders
-from sodiumtwist.operation.status import Client, Clients, Health, IStatus
+from sodiumtwist.operation.status import SHOWN_CLIENTS, Client, Clients, Health, IStatus
 from sodiumtwist.operation.values import Value
 from sodiumtwist.operation.workers import (
     ANSWER_TIME,
@@ -401,6 +402,14 @@ class StatusTests(WorkersTestCase):
             process.answer(reply=process.heard[-1]["number"], told={"count": 5, "shown": shown})
         clients = self.successResultOf(asked)
         self.assertEqual((clients.count, [client.since for client in clients.shown]), (10, [6.0, 7.0]))
+
+    def test_longest(self) -> None:
+        """As many clients as are shown fit into one line, whatever their logins are."""
+        client = Client("\x01" * LOGIN_SIZE, f"[{'ffff:' * 7}ffff%interface]:65535", 2, 1 / 3e-9, 1 << 60, 1 << 60)
+        shown = Clients(10**6, [client] * SHOWN_CLIENTS)
+        with patch.object(self.own, "clients", lambda: succeed(shown)):
+            told = self.successResultOf(Deferred.fromCoroutine(tell(self.own, "clients")))
+        self.assertLess(len(json.dumps({"reply": 10**9, "told": told})), lines.LINE_LIMIT)
 
     def test_told(self) -> None:
         """What a worker tells can be sent, and read again."""
