@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-#: The most bytes of one line. What has more is no line of ours: the longest has the clients for the page, whose logins
-#: take six times their size in JSON where they are of control characters.
+#: The most bytes of one line. What has more is no line of ours: as many clients as the page shows, with the longest
+#: logins and paths, all of whose characters JSON must escape, take half of it.
 LINE_LIMIT = 1 << 22
 
 
@@ -20,18 +20,22 @@ class Lines:
 
     def __init__(self, take: Callable[[bytes], object]) -> None:
         self._take = take
-        self._rest = b""
+        self._rest = bytearray()
 
     def receive(self, data: bytes) -> None:
         """Some bytes have come."""
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        for line in lines:
+        begin = len(self._rest)
+        self._rest += data
+        while (end := self._rest.find(b"\n", begin)) >= 0:
+            line, begin = bytes(self._rest[:end]), 0
+            del self._rest[: end + 1]
             self._take(line)
         if len(self._rest) > LINE_LIMIT:
             self.end()
 
     def end(self) -> None:
         """No more will come: what has no end is a line, too."""
-        rest, self._rest = self._rest, b""
+        rest = bytes(self._rest)
+        self._rest.clear()
         if rest:
             self._take(rest)

@@ -203,7 +203,8 @@ class ServiceOptions(ReadAgain):
             name: self.given_limits(kind).get(argument, self.default_limit(name))
             for name, (kind, argument) in self.limits.items()
         }
-        print_text(describe_options(self.program, self.option_names(), {**values, **given}, limits, notes))
+        shown = describe_options(self.program, self.option_names(), {**values, **given}, limits, notes)
+        print_text(shown)
 
     def try_out(self) -> None:
         """

@@ -108,8 +108,10 @@ class SodiumService(ListeningService):
 
     def change(self, options: Any) -> None:
         old, new = self._settings, renewed(self._settings, options.settings)
-        for description, _ in self._endpoints:
-            check_default_passphrase(new, description)
+        # One that it had is well: where it listens does not change. A certificate that is broken by now tells nothing.
+        if not old.default_passphrase:
+            for description, _ in self._endpoints:
+                check_default_passphrase(new, description)
         limits = within(new.limits, self._room)
         self._factory.change(new.pair, new.checker, new.authorized_keys, new.message, new.timeouts, limits, new.rekey)
         self._settings = new

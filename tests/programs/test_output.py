@@ -32,6 +32,8 @@ from ..test_layering import PACKAGE
 TEXTS = {
     "cli.py: print(options, file=sys.stderr)",
     "options.py: print_text(text)",
+    # Each line of it is TOML, whose texts hold no more than may be printed.
+    "service_options.py: print_text(shown)",
     "completion.py: print_text(script, end='')",
     "demo.py: print_text(BETWEEN_TWO_MACHINES)",
     "files.py: print_text(entry_as_json(entry))",

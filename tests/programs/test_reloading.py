@@ -281,6 +281,16 @@ class ServerTests(ReloadTestCase):
         self.assertRegex(line, "not all .* before: tcp:5555 can be reached from elsewhere, and the passphrase is")
         self.assertTrue(self.let_in(service, bytes.fromhex(PUBLIC), "first"))
 
+    def test_default_passphrase_and_broken_certificate(self) -> None:
+        """It is the certificate that is wrong, and nothing else is as before."""
+        Authority("known").issue("cert", "server.example")
+        at = ("-e", "ssl:1:interface=127.0.0.1:privateKey=cert:certKey=cert")
+        service = self.start("-k", SECRET, *at)
+        self.write("cert", "nothing")
+        (line,) = self.change_words(service, *with_place(("-k", OTHER.secret.hex(), *at)))[-1:]
+        self.assertRegex(line, "before: the certificate of ssl:1:[^;]*$")
+        self.assertTrue(self.let_in(service, OTHER.public, "passphrase"))
+
     def test_other_checkers(self) -> None:
         """Others are made, and files that were not looked at before are from now on."""
         service = self.start("-k", SECRET, "-P", "first")
