@@ -34,6 +34,9 @@ UNSETTLED_SIZE = 16 * 1024 * 1024
 #: The longest path in bytes: 64 parts of 255 bytes, and what is between them.
 PATH_LIMIT = 64 * 256
 
+#: What is wrong with a message that has bytes for a text.
+NOT_UTF_8 = "a text that is not UTF-8"
+
 #: The longest text in bytes of UTF-8 when all of its characters are of one byte, as a line of the protocol.
 LINE_LIMIT = 1024
 
@@ -346,8 +349,11 @@ def _decode(decoder: Decoder[Any], payload: bytes, what: str) -> Any:
     except MsgspecError as error:
         # Its words name fields and types. A value that the peer has put there is left out.
         why = re.sub("(?<=value) .*(?= - at `)", "", str(error), flags=re.DOTALL)
+        # So says msgspec from 0.23 on; before, it let through what Python raises.
+        if why.startswith("Invalid UTF-8"):
+            why = NOT_UTF_8
     except UnicodeDecodeError:
-        why = "a text that is not UTF-8"
+        why = NOT_UTF_8
     except RecursionError:
         # In fields that are passed over, too.
         why = "too deep"
