@@ -14,6 +14,7 @@ from unittest.mock import Mock
 
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.ssl import CertificateOptions
+from twisted.internet.testing import StringTransport
 from twisted.logger import formatEvent
 from twisted.python import usage
 
@@ -231,7 +232,10 @@ class ControlTests(WorkerTestCase):
 
     def test_tell(self) -> None:
         """Nothing is told where nobody counts."""
+        transport = StringTransport()
+        self.control.makeConnection(transport)
         self.control.lineReceived(b'{"do": "tell", "what": "metrics", "number": 1}')
+        self.assertEqual(transport.value(), b"")
 
 
 class SupervisorTests(TapTestCase):
