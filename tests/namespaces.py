@@ -31,6 +31,8 @@ install_program() {{
         cat >"$place/bin/$name" <<SCRIPT
 #!/bin/sh
 export PYTHONPATH={PLACE}/source:{PLACE}/packages PYTHONDONTWRITEBYTECODE=1
+# A Python that has itself as a library looks for it where it was installed, and would take another one's in its place.
+export LD_LIBRARY_PATH={PLACE}/python/lib
 exec {PLACE}/python/$4 -c 'from $module import $function; $function()' "\$@"
 SCRIPT
         chmod 755 "$place/bin/$name"

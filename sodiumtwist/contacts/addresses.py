@@ -182,6 +182,21 @@ def server_description(text: str) -> str:
     return _CLIENTS_WAY.sub(_servers_way, _without_brackets(text), count=1)
 
 
+def leaves_port_out(text: str) -> bool:
+    """
+    Tell whether a place that a server listens on would have :data:`DEFAULT_PORT` since none is named.
+
+    :param text: as :func:`server_description` takes it.
+    """
+    text = _without_slashes(text)
+    if found := _ANY_HOST.fullmatch(text):
+        return found[1] is None
+    if _port_alone(text) is not None or _without_type(text) is None:
+        return False
+    found = _HOST_AND_PORT.fullmatch(text)
+    return found is None or found[3] is None
+
+
 def _servers_way(found: re.Match[str]) -> str:
     return f"{found[1]}:{found[3]}" + ("" if found[2] == "*" else f":interface={found[2]}")
 

@@ -27,6 +27,9 @@ _BEGINNING = "# The servers that sodiumtwist knows by name. You may change this 
 # Where parsers put the place of a mistake: tomllib, and tomlkit.
 _PLACE = re.compile(r"\s*\(?at (?:line (\d+),? col(?:umn)? (\d+)|end of document)\)?")
 
+# What they say of a name that a table has twice. Whatever else they say, one rule cures most mistakes.
+_TWICE = re.compile("Cannot (overwrite|declare)|already exists")
+
 _HEADER = re.compile(r"[ \t]*\[")
 _BLANK = re.compile(r"[ \t\r]*(#.*)?")
 
@@ -90,7 +93,8 @@ def parse(path: str, text: str) -> Mapping[str, Any]:
         where = ""
         if found is not None:
             where = f"line {found[1] or _lines(text)}: "
-        why = _PLACE.sub("", said) or type(error).__name__
+        why = _PLACE.sub("", said).rstrip(".") or type(error).__name__
+        why += "; it stands there twice" if _TWICE.search(why) else "; a line is NAME = VALUE, with texts in quotes"
         raise LocalProtocolError(f"{path}: {where}it is no TOML: {why}") from None
     return tables
 

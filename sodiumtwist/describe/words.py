@@ -50,6 +50,12 @@ _MEANINGS = {
     r"User timeout caused connection failure": (
         "there was no answer in time: the host is gone, or a firewall lets nothing through to it"
     ),
+    # What OpenSSL says of its files, by the names of its parts.
+    r"\[.*'(?:bad password read|unable to get passphrase)'\).*\]": (
+        "the private key has a passphrase; give a file of the key without one"
+    ),
+    r"\[.*'no start line'\).*\]": "the file holds no certificate in PEM, or no private key",
+    r"\[\('DECODER routines', '.*', 'unsupported'\)\]": "a file holds no private key or no whole certificate in PEM",
 }
 
 

@@ -17,6 +17,7 @@ from ..core.base import Traffic
 from ..describe.log import describe_address
 from ..protocol.census import Census
 from ..protocol.factories import SodiumServerFactory
+from ..protocol.lifecycle import Stage
 from ..protocol.observing import (
     ADMITTED,
     DOWNLOADS,
@@ -148,7 +149,9 @@ class ServerMetrics(Observer):
 
     def _held(self, census: Census) -> Iterator[Value]:
         factory, traffic = self._factory, census.traffic
-        for (version, stage), number in census.sessions.items():
+        # With nobody there it is 0, and not missing: what is missing looks like a service that is down.
+        sessions: dict[tuple[int | None, Stage], int] = {(version, Stage.OPEN): 0 for version in factory.versions}
+        for (version, stage), number in {**sessions, **census.sessions}.items():
             labels = (("version", "unknown" if version is None else str(version)), ("state", stage.name.lower()))
             yield Value("sodiumtwist_sessions", labels, number)
         limits, unread = factory.admission.limits, factory.unread
@@ -214,16 +217,15 @@ class TunnelMetrics(Observer):
 
     def values(self) -> Iterator[Value]:
         """Tell all of it."""
-        traffic = self._traffic
-        for entry in self._factory.entries:
-            traffic = _add(traffic, entry.traffic)
+        traffic, entries = self._traffic, self._factory.entries
         for outcome, number in self._parted.items():
             yield Value("sodiumtwist_tunnel_connections_ended_total", (("outcome", outcome),), number)
         for name, number in (
-            ("connections", len(self._factory.entries)),
+            ("connections", len(entries)),
             ("connections_limit", self._factory.limit),
-            ("received_bytes_total", traffic.bytes_received),
-            ("sent_bytes_total", traffic.bytes_sent),
+            # Not their traffic as a whole: there may be thousands, and others wait.
+            ("received_bytes_total", traffic.bytes_received + sum([entry.bytes_received for entry in entries])),
+            ("sent_bytes_total", traffic.bytes_sent + sum([entry.bytes_sent for entry in entries])),
         ):
             yield Value(f"sodiumtwist_tunnel_{name}", (), number)
 

@@ -114,7 +114,7 @@ class Page(Element):
     def loaded(self, request: IRequest | None, tag: Tag) -> Tag:
         """Say how old it is, and how late the service was."""
         late = self._health.late
-        busy = "" if late is None else f"; late by {late * 1000:.0f} ms at most, in the last minute"
+        busy = "" if late is None else f"; its event loop was {late * 1000:.0f} ms late at most in the last minute"
         return tag(f"as of {_describe_time(self._now)} UTC{busy}")
 
     @renderer

@@ -425,7 +425,7 @@ def _client_maker(url: str, seconds: float) -> Callable[[], Any]:
         from redis.backoff import NoBackoff
         from redis.retry import Retry
     except ImportError:
-        raise LocalProtocolError("--shared-store needs the package redis: pip install 'sodiumtwist[redis]'") from None
+        raise LocalProtocolError("--shared-store needs the package redis: pip install redis") from None
 
     def connect() -> Any:
         return redis.Redis.from_url(

@@ -293,10 +293,10 @@ class ServiceOptions(ReadAgain):
 
     def _place_in_file(self, line: str) -> str:
         """Tell where in the file an option or a limit stands that an error begins with; nothing for another one."""
-        found = re.match(r"--([\w-]+)(?:[ =]+([\w-]+)=)?|the limit (\w+)", line)
+        found = re.match(r"--([\w-]+)(?:[ =]+([\w-]+)=)?|the limit ([\w-]+)", line)
         if found is None:
             return ""
-        option, limit = found[1] or LIMIT, found[2] or (found[3] or "").replace("_", "-")
+        option, limit = found[1] or LIMIT, found[2] or found[3] or ""
         for setting in self.settings_of_file:
             if setting.name == option and (not setting.limit or setting.limit == limit):
                 return f"{self._path_of_file}: {setting.place}"
@@ -336,15 +336,12 @@ class ServiceOptions(ReadAgain):
 
     def words_for_workers(self) -> tuple[str, ...]:
         """Give the words of the command line, with what ``--config`` says: the file may be for root alone."""
-        # Options stand first, each value in a word of its own.
-        words = iter(self._all_words)
-        kept: list[str] = []
-        for word in words:
-            if word == "--config":
-                next(words, None)
-            else:
-                kept.append(word)
-        return tuple(kept)
+        pairs = self._pairs(self._in_order(self._all_words))
+        return tuple(
+            f"--{name}={value}" if f"{name}=" in self.longOpt else f"--{name}"
+            for name, value in pairs
+            if name != "config"
+        )
 
     def make_workers(self, reactor: Any, remembers: bool = False) -> Workers | None:
         """

@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 
-from ..describe import masked
+from ..contacts.addresses import leaves_port_out
+from ..describe import masked, printable
 from ..describe.log import Logger, describe_address
 from ..operation.companions import Companion
 from ..operation.lag import Lag
@@ -148,6 +149,11 @@ def with_status(
     if given is not None and service.is_worker:
         service.companions.append(WorkerStatusCompanion(service, factory, reactor))
     elif given is not None:
+        if leaves_port_out(given):
+            # The port that servers have by default is that of the service, most likely.
+            raise SystemExit(
+                printable(f"{options.program}: --metrics {given}: there is no port; give one, as {EXAMPLE_METRICS}")
+            )
         description, endpoint = parse_listening(reactor, options.program, "--metrics", given, EXAMPLE_METRICS)
         service.companions.append(StatusCompanion(service, factory, description, endpoint, reactor, options.program))
     return service

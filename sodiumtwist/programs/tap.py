@@ -313,9 +313,7 @@ class Options(AuthOptionMixin, ServiceOptions):
             with acting_as(user):
                 for file in files:
                     note_list(file.path)
-        for file in files:
-            file.grace = self.given_limits(WatchedFile).get("grace", GRACE)
-        return ServerSettings(
+        settings = ServerSettings(
             endpoints=self._endpoints(),
             pair=pair,
             fresh_pair=fresh_pair,
@@ -340,6 +338,10 @@ class Options(AuthOptionMixin, ServiceOptions):
             runs_as=user,
             **places,
         )
+        # Last: they may be in use, and where something is wrong all stays as it was.
+        for file in files:
+            file.grace = self.given_limits(WatchedFile).get("grace", GRACE)
+        return settings
 
     def _endpoints(self) -> tuple[str, ...]:
         if self.share is not None:

@@ -198,7 +198,7 @@ class SodiumProtocol(Protocol):
 
     @property
     def stage(self) -> Stage:
-        """How far the connection is, one of the stages of ``protocol/lifecycle.py``."""
+        """How far the connection is, one of the stages of ``sodiumtwist/protocol/lifecycle.py``."""
         return self._lifecycle.stage
 
     @property

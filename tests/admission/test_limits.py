@@ -61,7 +61,8 @@ class LimitsTests(SynchronousTestCase):
         for field in fields(Limits):
             for value in (0, -1):
                 error = self.assertRaises(LocalProtocolError, Limits, **{field.name: value})
-                self.assertIn(field.name, str(error))
+                # As on a command line.
+                self.assertIn(field.name.replace("_", "-"), str(error))
         self.assertRaises(LocalProtocolError, Limits, failure_seconds=float("inf"))
 
 

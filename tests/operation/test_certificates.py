@@ -8,7 +8,7 @@ import os
 import ssl
 from typing import Any
 
-from OpenSSL.SSL import TLS_METHOD, Context
+from OpenSSL.SSL import TLS_METHOD, Context, Error
 from twisted.internet import reactor
 from twisted.internet.endpoints import quoteStringArgument
 from twisted.internet.interfaces import IListeningPort, IOpenSSLServerConnectionCreator
@@ -19,6 +19,7 @@ from twisted.logger import formatEvent
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 
+from sodiumtwist.describe import describe_endpoint_error
 from sodiumtwist.operation.certificates import RenewedContext, RenewedEndpoint
 from sodiumtwist.programs import tap
 
@@ -46,6 +47,25 @@ class CertificateTestCase(TestCase):
         self.authority.issue(f"{self.path}.new", "server.example")
         os.rename(f"{self.path}.new", self.path)
         return certificate_in(self.path)
+
+
+class FileTests(CertificateTestCase):
+    def test_words(self) -> None:
+        """What OpenSSL finds wrong in a file is said in words."""
+        with open(self.path, "rb") as file:
+            key, mark, certificate = file.read().partition(b"-----BEGIN CERT")
+        for text, words in (
+            (b"", "no private key|no whole certificate"),
+            (key, "no certificate in PEM"),
+            (mark + certificate, "no private key"),
+        ):
+            with open(self.path, "wb") as file:
+                file.write(text)
+            error = self.assertRaises(Error, RenewedEndpoint, reactor, f"ssl:0:{self.files}")
+            self.assertRegex(describe_endpoint_error(error), words)
+        # Not by such a file: where there is a terminal, OpenSSL asks there.
+        asked = [("UI routines", "", "processing error"), ("PEM routines", "", "bad password read")]
+        self.assertRegex(describe_endpoint_error(ValueError(asked)), "the private key has a passphrase")
 
 
 class PortTests(CertificateTestCase):

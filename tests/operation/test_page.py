@@ -68,7 +68,7 @@ class PageTests(SynchronousTestCase):
     def test_late(self) -> None:
         """How busy the service is, where that is known."""
         page = self.render(Clients(), Health(late=0.0123))
-        self.assertIn("2001-09-09 01:46:40 UTC; late by 12 ms at most, in the last minute<", page)
+        self.assertIn("2001-09-09 01:46:40 UTC; its event loop was 12 ms late at most in the last minute<", page)
 
     def test_states(self) -> None:
         for health, word in (

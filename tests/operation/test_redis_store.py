@@ -300,7 +300,7 @@ class StartTests(RedisTestCase):
         # As for what can't be imported.
         with patch.dict(sys.modules, dict.fromkeys(["redis", *loaded])):
             error = self.assertRaises(LocalProtocolError, self.store, self.redis.url)
-        self.assertEqual(str(error), "--shared-store needs the package redis: pip install 'sodiumtwist[redis]'")
+        self.assertEqual(str(error), "--shared-store needs the package redis: pip install redis")
 
 
 Steps = Generator[Deferred[Any], Any, None]

@@ -197,13 +197,16 @@ class MistakeTests(ConfigurationTestCase):
         """What an option says is wrong has the line, too; of what the command line says it has none."""
         self.assert_refused("line 2: --max-upload takes a size .*", "no-sync = true", 'max-upload = "x"')
         self.assertRegex(self.refused("--discard", "--max-upload=y"), "^--max-upload takes a size")
-        self.assert_refused("line 3: the limit per_address takes .*", "[limit]", "connections = 5", "per-address = 0")
+        self.assert_refused("line 3: the limit per-address takes .*", "[limit]", "connections = 5", "per-address = 0")
         self.assert_refused("line 2: --limit connections= takes a number, .*", "[limit]", "connections = 0.5")
         self.assert_refused("line 1: --key-file is empty; .*", 'key-file = ""')
 
     def test_no_toml(self) -> None:
         """It can't be read at all."""
-        self.assert_refused("line 2: it is no TOML: .*", "discard = true", "message = hello")
+        quotes = "line 2: it is no TOML: .*; a line is NAME = VALUE, with texts in quotes"
+        self.assert_refused(quotes, "discard = true", "message = hello")
+        self.assert_refused(quotes, "discard = true", "max-upload = 10GB")
+        self.assert_refused("line 2: it is no TOML: .*; it stands there twice", "quota = 1", "quota = 2")
         self.configure()
         with open("config.toml", "wb") as file:
             file.write(b"a = 1\n\xff")

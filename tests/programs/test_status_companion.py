@@ -13,7 +13,7 @@ from twisted.logger import formatEvent
 from twisted.python.failure import Failure
 
 from sodiumtwist.programs import tunneltap
-from sodiumtwist.programs.status_companion import SITE_CONNECTIONS, descriptors_beside
+from sodiumtwist.programs.status_companion import EXAMPLE_METRICS, SITE_CONNECTIONS, descriptors_beside
 from sodiumtwist.programs.tap import makeService
 from sodiumtwist.tunnel import TunnelFactory
 
@@ -67,6 +67,14 @@ class StatusTests(TapTestCase):
         # The reactor in memory says so of each port.
         self.assertIn("metrics, health and a page are at 0.0.0.0:9100", self.lines)
         self.assertNotIn("whoever can reach", "\n".join(self.lines))
+
+    def test_no_port(self) -> None:
+        """The port of sessions, which other addresses have by default, is not for this."""
+        for place in "10.0.0.5", "localhost", "9100x", "*", "::1", "[::1]":
+            error = self.assertRaises(SystemExit, self.serve, "--metrics", place)
+            self.assertEqual(str(error), f"sodium: --metrics {place}: there is no port; give one, as {EXAMPLE_METRICS}")
+        for place in "localhost:9100", "*:9100", "[::1]:9100", "tcp:9100", ":9100", "unix:x":
+            self.serve("--metrics", place)
 
     def test_not_asked_for(self) -> None:
         """Without the option nothing counts, and nothing is listened on."""
