@@ -378,7 +378,10 @@ class Admission(Generic[Counted]):
         count, limit, shared = self._counts.get(where, 0), self.limits.per_address, self.shared
         if count >= limit or (shared is not None and count + shared.elsewhere_from(where) >= limit):
             what = f"connections from {where}"
-            reported = self._per_address.setdefault(where, ReportedLimit(what, limit, self.lines.limits))
+            reported = ReportedLimit(what, limit, self.lines.limits)
+            if count:
+                reported = self._per_address.setdefault(where, reported)
+            # Else it is not kept: all of them are other processes', and none leaves here, which would end it.
             self._left(end)
             return [TurnedAway(end, reported.reached())]
         self._counts[where] = count + 1
@@ -544,13 +547,12 @@ class Admission(Generic[Counted]):
         if fingerprint is None or fingerprint in self._fingerprints:
             return fingerprint is not None
         self._fingerprints[fingerprint] = None
-        if self.shared is not None:
-            self.shared.failed.add(fingerprint)
-            if self.shared.failed.knows(fingerprint):
-                return True
         if len(self._fingerprints) > FAILURE_TABLE_SIZE:
             del self._fingerprints[next(iter(self._fingerprints))]
-        return False
+        if self.shared is None:
+            return False
+        self.shared.failed.add(fingerprint)
+        return self.shared.failed.knows(fingerprint)
 
     def _is_regular(self, end: Counted) -> bool:
         return self._knows(repr(end.login), self._addresses.get(end))

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred, succeed
 from twisted.python.failure import Failure
 from zope.interface import Attribute, Interface, implementer
 
@@ -17,6 +17,9 @@ from .replays import IReplayMemory
 
 #: How many handshakes that were accepted while the store was down it is told when it is back.
 UNSAID = 10_000
+
+#: How many of them at once.
+SAID_TOGETHER = 500
 
 
 class StoreDown(OSError):
@@ -29,7 +32,11 @@ def kept(asked: Deferred[bool]) -> Deferred[tuple[bool | Failure]]:
 
     :return: fires with what :func:`result_of` takes.
     """
-    return asked.addBoth(lambda result: (result,))
+    # Another one: while the first is about to fail, others fail with it, and who waits for those, and then for this
+    # one, must not see what is only half the way.
+    answer: Deferred[tuple[bool | Failure]] = Deferred(lambda cancelled: asked.cancel())
+    asked.addBoth(lambda result: answer.callback((result,)))
+    return answer
 
 
 def result_of(answer: tuple[bool | Failure]) -> bool:
@@ -149,9 +156,16 @@ class SharedReplays:
         return answer
 
     def _say(self) -> None:
-        unsaid, self._unsaid = self._unsaid, deque(maxlen=UNSAID)
-        for fingerprint in unsaid:
-            self._store.remember(fingerprint).addErrback(self._note_unsaid, fingerprint)
+        # A few, and then the next ones: all of them at once would wait for each other until the store is taken for down
+        # again, and leave no room for those who log in.
+        some = [self._unsaid.popleft() for _ in range(min(SAID_TOGETHER, len(self._unsaid)))]
+        if some:
+            saying = [self._store.remember(each).addErrback(self._note_unsaid, each) for each in some]
+            DeferredList(saying).addCallback(self._say_more)
+
+    def _say_more(self, results: list[tuple[bool, bool | None]]) -> None:
+        if all(new is not None for _, new in results):
+            self._say()
 
     def _note_unsaid(self, reason: Failure, fingerprint: bytes) -> None:
         reason.trap(StoreDown)

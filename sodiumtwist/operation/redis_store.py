@@ -183,7 +183,14 @@ class RedisStore(Companion):
 
     def remember(self, fingerprint: bytes) -> Deferred[bool]:
         """Remember a handshake, see :class:`~sodiumtwist.admission.shared_store.ISharedStore`."""
-        return self._ask("EVAL", _REMEMBER, 2, *self._replays, fingerprint, self.limit).addCallback(self._remembered)
+        asked = self._ask("EVAL", _REMEMBER, 2, *self._replays, fingerprint, self.limit)
+        return asked.addCallback(self._remembered).addErrback(self._nonsense)
+
+    def _nonsense(self, reason: Failure) -> Failure:
+        if not reason.check(TypeError, ValueError, LookupError):
+            return reason
+        self._lose("it does not answer as Redis does")
+        return Failure(StoreDown(self.why_down))
 
     def _remembered(self, new: int) -> bool:
         if new == 2 and not self._warned:
@@ -204,7 +211,7 @@ class RedisStore(Companion):
     def failures(self, address: str | None, login: str | None) -> Deferred[tuple[int, int]]:
         """Tell how many logins failed, see :class:`~sodiumtwist.admission.shared_store.ISharedStore`."""
         asked = self._ask("EVAL", _FAILURES, 4, *self._failures, *self._members(address, login))
-        return asked.addCallback(lambda counts: (int(counts[0]), int(counts[1])))
+        return asked.addCallback(lambda counts: (int(counts[0]), int(counts[1]))).addErrback(self._nonsense)
 
     def failed(self, address: str | None, login: str | None) -> Deferred[Any]:
         """Count a login that failed, see :class:`~sodiumtwist.admission.shared_store.ISharedStore`."""
@@ -239,6 +246,7 @@ class RedisStore(Companion):
         # Also when nobody wants to know any more; that says nothing about the store.
         if reason.check(StoreDown, CancelledError):
             return reason
+        self._cut_off()
         self._lose(f"no answer within {self._seconds:g} s")
         return Failure(StoreDown(self.why_down))
 
@@ -277,6 +285,12 @@ class RedisStore(Companion):
                 asked.errback(Failure(StoreDown(self.why_down)))
         self._send()
 
+    def _cut_off(self) -> None:
+        """Let the thread wait no longer for the rest of an answer, which may have no end."""
+        client = self._client
+        if client is not None:
+            client.connection_pool.disconnect()
+
     def _lose(self, why: str) -> None:
         """It is down: whoever asks from now on hears so at once, until it answers again."""
         if self.why_down or self._closed:
@@ -295,8 +309,8 @@ class RedisStore(Companion):
     def _try_again(self) -> None:
         self._trying = None
         # All that is asked of it, since a Redis that is full, or a copy of another one, answers some of it.
-        trying = self._in_thread(self._talk, self._probe)
-        trying.addCallbacks(self._look_again, lambda reason: self._try_later())
+        trying = self._in_thread(self._talk, self._probe).addTimeout(self._seconds, self._clock)
+        trying.addCallbacks(self._look_again, self._stays_down)
 
     def _look_again(self, answers: list[Any]) -> None:
         if self._closed:
@@ -309,6 +323,10 @@ class RedisStore(Companion):
         self._log.info("the shared store {store} answers again", event="store_back", store=self.where)
         for call in self._when_back:
             call()
+
+    def _stays_down(self, reason: Failure) -> None:
+        self._cut_off()
+        self._try_later()
 
     def _try_later(self) -> None:
         if not self._closed:
@@ -379,7 +397,15 @@ class RedisStore(Companion):
             if not asked.called:
                 asked.errback(Failure(StoreDown(f"the shared store {self.where} is closed")))
         # Behind what is on its way.
-        return self._in_thread(self._disconnect).addBoth(lambda result: self._pool.stop())
+        return (
+            self._in_thread(self._disconnect)
+            .addTimeout(self._seconds, self._clock)
+            .addCallbacks(lambda result: self._pool.stop(), self._leave_behind)
+        )
+
+    def _leave_behind(self, reason: Failure) -> None:
+        # Nor is the thread waited for, which may look for the address of a name.
+        self._cut_off()
 
 
 def _explain(error: BaseException | None) -> str:

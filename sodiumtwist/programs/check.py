@@ -72,7 +72,7 @@ def describe_options(
         items = [tomlkit.item(_number(text)).as_string() for text in texts]
         hidden = "" if texts == list(given) else "  # with … in place of a secret"
         lines.append(f"{name} = " + (f"[{', '.join(items)}]" if name in names.repeatable else items[-1]) + hidden)
-    lines += ["", f"[{LIMIT}]", *(f"{name} = {value:{'g' if value % 1 else '.0f'}}" for name, value in limits.items())]
+    lines += ["", f"[{LIMIT}]", *(f"{name} = {value if value % 1 else int(value)}" for name, value in limits.items())]
     return "\n".join(lines)
 
 

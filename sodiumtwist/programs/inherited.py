@@ -41,3 +41,25 @@ def inherited_endpoints() -> tuple[str, ...]:
             )
         descriptions.append(f"systemd:domain={socket.AddressFamily(family).name[3:]}:index={index}")
     raise AssertionError("count() has no end")
+
+
+def inherited_beside(metrics: str | None) -> tuple[str, ...]:
+    """
+    Name those that are not for something else.
+
+    :param metrics: where ``--metrics`` listens; ``None`` for nowhere.
+    :raises UsageError: when one can't be listened on.
+    """
+    descriptions = inherited_endpoints()
+    if metrics is None or not metrics.startswith("systemd:"):
+        return descriptions
+    try:
+        taken: Any = serverFromString(None, metrics)
+    # What is wrong with it is told by who listens there.
+    except Exception:
+        return descriptions
+    return tuple(
+        description
+        for description in descriptions
+        if getattr(serverFromString(None, description), "fileno", None) != taken.fileno
+    )

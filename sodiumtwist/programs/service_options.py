@@ -336,15 +336,12 @@ class ServiceOptions(ReadAgain):
 
     def words_for_workers(self) -> tuple[str, ...]:
         """Give the words of the command line, with what ``--config`` says: the file may be for root alone."""
-        # Options stand first, each value in a word of its own.
-        words = iter(self._all_words)
-        kept: list[str] = []
-        for word in words:
-            if word == "--config":
-                next(words, None)
-            else:
-                kept.append(word)
-        return tuple(kept)
+        pairs = self._pairs(self._in_order(self._all_words))
+        return tuple(
+            f"--{name}={value}" if f"{name}=" in self.longOpt else f"--{name}"
+            for name, value in pairs
+            if name != "config"
+        )
 
     def make_workers(self, reactor: Any, remembers: bool = False) -> Workers | None:
         """

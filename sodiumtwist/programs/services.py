@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 
 from ..admission.joining import look_if_writable
 from ..core.errors import LocalProtocolError
-from ..describe import describe_limit, masked
+from ..describe import describe_limit, masked, printable
 from ..describe.fingerprints import fingerprint
 from ..endpoints.streams import StreamServerFactory
 from ..operation.redis_store import RedisStore
@@ -113,7 +113,13 @@ class SodiumService(ListeningService):
             for description, _ in self._endpoints:
                 check_default_passphrase(new, description)
         limits = within(new.limits, self._room)
-        self._factory.change(new.pair, new.checker, new.authorized_keys, new.message, new.timeouts, limits, new.rekey)
+        try:
+            self._factory.change(
+                new.pair, new.checker, new.authorized_keys, new.message, new.timeouts, limits, new.rekey
+            )
+        # Whether the store keeps anything decides what the message must leave room for.
+        except LocalProtocolError as error:
+            raise SystemExit(printable(f"sodium: {error}")) from None
         self._settings = new
         if self._store is not None:
             self._store.change(new.scope, new.limits.failure_seconds)

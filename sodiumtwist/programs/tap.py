@@ -47,7 +47,7 @@ from ..tunnel import TunnelFactory, TunnelLimits
 from .accompanying import accompany
 from .descriptors import make_room
 from .endpoint_strings import parse_listening
-from .inherited import inherited_endpoints
+from .inherited import inherited_beside
 from .leftovers import PARTIAL_AGE, note_database, note_list
 from .options import (
     COMPLETE_PROTOCOL,
@@ -313,9 +313,7 @@ class Options(AuthOptionMixin, ServiceOptions):
             with acting_as(user):
                 for file in files:
                     note_list(file.path)
-        for file in files:
-            file.grace = self.given_limits(WatchedFile).get("grace", GRACE)
-        return ServerSettings(
+        settings = ServerSettings(
             endpoints=self._endpoints(),
             pair=pair,
             fresh_pair=fresh_pair,
@@ -340,12 +338,16 @@ class Options(AuthOptionMixin, ServiceOptions):
             runs_as=user,
             **places,
         )
+        # Last: they may be in use, and where something is wrong all stays as it was.
+        for file in files:
+            file.grace = self.given_limits(WatchedFile).get("grace", GRACE)
+        return settings
 
     def _endpoints(self) -> tuple[str, ...]:
         if self.share is not None:
             return self.share.orders.endpoints
         # What systemd hands over is looked at before it is taken, and only then.
-        others = inherited_endpoints() if self.before is None else self.before.settings.endpoints
+        others = inherited_beside(self["metrics"]) if self.before is None else self.before.settings.endpoints
         # Not as the first of the list: --endpoint is in place of the default, not beside it.
         return tuple(self["endpoints"]) or others or (DEFAULT_LISTEN,)
 

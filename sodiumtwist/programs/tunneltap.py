@@ -33,7 +33,7 @@ from . import asking
 from .accompanying import accompany
 from .descriptors import make_room
 from .endpoint_strings import is_local, parse_connecting, parse_listening
-from .inherited import inherited_endpoints
+from .inherited import inherited_beside
 from .listening import ListeningService
 from .options import (
     CLIENT_ALIASES,
@@ -116,7 +116,7 @@ class Options(ServiceOptions):
             # What systemd hands over is looked at before it is taken, and only then.
             self["listen"] = self.before["listen"]
         if self["listen"] is None:
-            inherited = inherited_endpoints()
+            inherited = inherited_beside(self["metrics"])
             if not inherited:
                 raise usage.UsageError("--listen is missing")
             if len(inherited) > 1:

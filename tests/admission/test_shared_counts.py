@@ -10,6 +10,7 @@ from twisted.internet.task import Clock
 from twisted.logger import formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
+from sodiumtwist.admission import limits as limits_module
 from sodiumtwist.admission.limits import Admission, Limits
 from sodiumtwist.admission.shared_counts import (
     PARTS,
@@ -212,6 +213,19 @@ class SharedAdmissionTests(SynchronousTestCase):
         self.assertTrue(first.may_try(at("192.0.2.9"), "ann"))
         second.failed(at("192.0.2.1"), "ann", b"another")
         self.assertFalse(first.may_try(at("192.0.2.9"), "ann"))
+
+
+    def test_bounded(self) -> None:
+        """Whatever another process has seen, no more is kept here than alone."""
+        self.patch(limits_module, "FAILURE_TABLE_SIZE", 10)
+        first, second = self.start(Limits(per_address=1))
+        for number in range(30):
+            self.come(first, f"192.0.2.{number}")
+            self.assertEqual(len(self.come(second, f"192.0.2.{number}")[1]), 1)
+            for admission in (first, second):
+                admission.failed(None, "ann", b"%d" % number)
+        self.assertEqual(len(second._per_address), 0)
+        self.assertEqual([len(each._fingerprints) for each in (first, second)], [10, 10])
 
 
 class SharedFactoryTests(ObservedTestCase):

@@ -13,7 +13,14 @@ from zope.interface.verify import verifyClass, verifyObject
 
 from sodiumtwist import KeyPair, Limits, SingleLogin, SodiumServerFactory
 from sodiumtwist.admission.replays import IReplayMemory, ReplayMemory
-from sodiumtwist.admission.shared_store import UNSAID, FailuresTogether, ISharedStore, SharedReplays, StoreDown
+from sodiumtwist.admission.shared_store import (
+    SAID_TOGETHER,
+    UNSAID,
+    FailuresTogether,
+    ISharedStore,
+    SharedReplays,
+    StoreDown,
+)
 from sodiumtwist.core.errors import ServerUnavailable, TooManyFailures
 
 from ..observed import ObservedTestCase
@@ -98,6 +105,31 @@ class SharedReplaysTests(SynchronousTestCase):
         self.assertEqual(self.store.known, set())
         self.store.come_back()
         self.assertEqual(self.store.known, {fingerprint(number) for number in range(1, UNSAID + 1)})
+
+    def test_back_and_slow(self) -> None:
+        """It is told a few at a time, so that who logs in is heard meanwhile, and each has its answer in time."""
+        server, _ = self.servers(local=True)
+        self.store.down = True
+        for number in range(2 * SAID_TOGETHER + 1):
+            self.successResultOf(server.remember(fingerprint(number)))
+        asked: list[Deferred[bool]] = []
+
+        def later(fingerprint: bytes) -> Deferred[bool]:
+            asked.append(Deferred())
+            return asked[-1]
+
+        self.patch(self.store, "remember", later)
+        for count in (SAID_TOGETHER, SAID_TOGETHER):
+            # The second time because it went down again.
+            server._say()
+            self.assertEqual(len(asked), count)
+            for each in asked[1:]:
+                each.callback(True)
+            self.assertEqual(len(asked), count)
+            asked.pop(0).errback(StoreDown("down again"))
+            asked.clear()
+        server._say()
+        self.assertEqual(len(asked), 3)
 
     def test_failures_of_ours(self) -> None:
         """What fails here is no matter of the store; and nobody hears of an answer that came for nothing."""

@@ -4,22 +4,33 @@ What several servers remember together on a real server of Redis.
 
 from __future__ import annotations
 
+import contextlib
 import re
+import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Generator
 from typing import Any
 from unittest.mock import patch
 
 from twisted.internet import reactor
-from twisted.internet.defer import CancelledError, Deferred, gatherResults, inlineCallbacks
+from twisted.internet.defer import CancelledError, Deferred, gatherResults, inlineCallbacks, succeed
 from twisted.internet.task import Clock, deferLater
 from twisted.logger import formatEvent
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyClass, verifyObject
 
 from sodiumtwist import LocalProtocolError
-from sodiumtwist.admission.shared_store import ISharedStore, StoreDown
+from sodiumtwist.admission.replays import ReplayMemory
+from sodiumtwist.admission.shared_store import (
+    FailuresTogether,
+    ISharedStore,
+    SharedReplays,
+    StoreDown,
+    kept,
+    result_of,
+)
 from sodiumtwist.operation import redis_store
 from sodiumtwist.operation.redis_store import RETRY, RETRY_MOST, RedisStore
 
@@ -219,6 +230,17 @@ class DownTests(RedisTestCase):
         self.assertIn("maxmemory", store.why_down)
         self.assertEqual(len(self.lines()), 1)
 
+    def test_nonsense(self) -> None:
+        """Something else that answers is as good as none, too."""
+        for answer in (None, [b"abc"], [1]):
+            store = self.open()
+            self.patch(store, "_talk", lambda commands, answer=answer: [answer])
+            self.failureResultOf(store.failures("192.0.2.1", "'ann'"), StoreDown)
+            self.assertIn("does not answer as Redis does", store.why_down)
+        store = self.open()
+        self.patch(store, "_talk", lambda commands: [None])
+        self.failureResultOf(store.remember(fingerprint(1)), StoreDown)
+
     def test_no_trace(self) -> None:
         """Looking whether it is back leaves nothing there."""
         store = self.open()
@@ -284,6 +306,15 @@ class StartTests(RedisTestCase):
 Steps = Generator[Deferred[Any], Any, None]
 
 
+def answer_for_ever(listening: socket.socket) -> None:
+    """Be a server of Redis that sends a bit of an answer again and again."""
+    with contextlib.suppress(OSError), listening.accept()[0] as connection:
+        connection.sendall(b"+OK\r\n+OK\r\n+OK\r\n$1000000\r\n")
+        while True:
+            connection.sendall(b"x")
+            time.sleep(0.02)
+
+
 class ThreadTests(TestCase):
     """As a server asks it."""
 
@@ -337,6 +368,50 @@ class ThreadTests(TestCase):
         yield gatherResults([turn, *waiting])
         self.assertEqual(said, ["turn", *["down"] * 600])
         self.redis.go_on()
+
+    @inlineCallbacks
+    def test_no_answer_to_a_login(self) -> Steps:
+        """What a login asks fails together; each server goes on by itself where it may."""
+        store = self.open(0.1)
+        replays, failures = SharedReplays(store, ReplayMemory(), True), FailuresTogether(store, True)
+
+        async def decide() -> tuple[bool, bool]:
+            allowed = kept(failures.allow("192.0.2.1", "'ann'", 3, 3))
+            return await replays.knows(fingerprint(1)), result_of(await allowed)
+
+        self.redis.pause()
+        self.assertEqual((yield Deferred.fromCoroutine(decide())), (False, True))
+        self.redis.go_on()
+
+    @inlineCallbacks
+    def test_no_end(self) -> Steps:
+        """An answer that goes on for ever keeps neither the thread nor the end of the service."""
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            threading.Thread(target=answer_for_ever, args=(listening,), daemon=True).start()
+            store = RedisStore(f"redis://127.0.0.1:{listening.getsockname()[1]}", "one", reactor, seconds=0.5)
+            talk, ended = store._talk, threading.Event()
+
+            def talk_and_end(commands: list[tuple[Any, ...]]) -> list[Any]:
+                try:
+                    return talk(commands)
+                finally:
+                    ended.set()
+
+            store._talk = talk_and_end  # type: ignore[method-assign]
+            yield self.assertFailure(store.knows(fingerprint(1)), StoreDown)
+            self.assertTrue(ended.wait(PATIENCE))
+            yield store.stopped() or succeed(None)
+
+    @inlineCallbacks
+    def test_thread_hangs(self) -> Steps:
+        """As while it looks for the address of a name. Nor is that waited for."""
+        store, going_on = self.open(0.1), threading.Event()
+        self.addCleanup(store._pool.stop)
+        self.addCleanup(going_on.set)
+        store._talk = lambda commands: [going_on.wait(PATIENCE)]  # type: ignore[method-assign]
+        yield self.assertFailure(store.knows(fingerprint(1)), StoreDown)
+        yield store.stopped() or succeed(None)
+        self.assertFalse(going_on.is_set())
 
     @inlineCallbacks
     def test_cancelled(self) -> Steps:

@@ -18,10 +18,11 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
-from zope.interface.verify import verifyObject
+from zope.interface.verify import verifyClass, verifyObject
 
 from sodiumtwist.operation.exposition import process_values
 from sodiumtwist.operation.histograms import Histogram
+from sodiumtwist.operation.service_status import ServiceStatus
 from sodiumtwist.operation.site import (
     SITE_IDLE_SECONDS,
     SITE_SECONDS,
@@ -32,6 +33,7 @@ from sodiumtwist.operation.site import (
 )
 from sodiumtwist.operation.status import Client, Clients, Health, IStatus
 from sodiumtwist.operation.values import Value
+from sodiumtwist.operation.workers_status import WorkersStatus
 from sodiumtwist.programs.descriptors import opened
 
 from ..ports import port_number
@@ -361,4 +363,7 @@ class ScrapeTests(TestCase):
 
 class StatusTests(SynchronousTestCase):
     def test_interface(self) -> None:
-        verifyObject(IStatus, Told())
+        """What the site takes here, and in a service of one process or several, can be asked the same."""
+        self.assertTrue(verifyObject(IStatus, Told()))
+        for kind in (ServiceStatus, WorkersStatus):
+            self.assertTrue(verifyClass(IStatus, kind))

@@ -111,6 +111,9 @@ class ShownTests(CheckTestCase):
         self.assertEqual([line.partition(" =")[0] for line in said.splitlines()], [*tap.LIMITS])
         self.assertIn("\nreplays = 5\n", said)
         self.assertIn("\nconnections = 7\n", self.shown("--discard", "--limit", "connections=7"))
+        self.assertIn(
+            "\nfailure-seconds = 1234567.25\n", self.shown("--discard", "--limit", "failure-seconds=1234567.25")
+        )
         tunnel = ["--listen=7000", "--to=127.0.0.1:5", "--server-key", PUBLIC]
         self.assertIn("\nlines = 20\n", self.shown(*tunnel, kind=tunneltap.Options))
 

@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist.programs import endpoint_strings, renewing, tap, tunneltap
 from sodiumtwist.programs.endpoint_strings import is_local, path_of_socket
-from sodiumtwist.programs.inherited import inherited_endpoints
+from sodiumtwist.programs.inherited import inherited_beside, inherited_endpoints
 
 from ..processes import PUBLIC
 
@@ -51,6 +51,23 @@ class InheritedTests(InheritedTestCase):
         self.assertEqual(inherited_endpoints(), expected)
         four.close()
         self.assertEqual(inherited_endpoints(), expected)
+
+    def test_beside_metrics(self) -> None:
+        """What --metrics listens on is for it alone."""
+        first, second = self.listening("127.0.0.1"), self.listening("127.0.0.1")
+        self.hand_over(first, second)
+        both = inherited_endpoints()
+        for metrics, left in (
+            (None, both),
+            ("9100", both),
+            ("systemd:domain=INET:index=1", both[:1]),
+            ("systemd:INET:index=0", both[1:]),
+            ("systemd:domain=INET:index=7", both),
+        ):
+            self.assertEqual(inherited_beside(metrics), left)
+        options = tap.Options()
+        options.parseOptions(["--discard", "--passphrase", "x", "--metrics", both[1]])
+        self.assertEqual(options.settings.endpoints, both[:1])
 
     def test_what_twisted_takes_away(self) -> None:
         """A UNIX socket would not outlive a restart, and datagrams are none of ours."""

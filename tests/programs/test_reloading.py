@@ -26,6 +26,7 @@ from sodiumtwist import (
 )
 from sodiumtwist.admission.limits import Admission
 from sodiumtwist.admission.passwords import set_password
+from sodiumtwist.admission.watched import GRACE
 from sodiumtwist.contacts.keyfiles import write_key_file
 from sodiumtwist.endpoints.streams import StreamServerFactory
 from sodiumtwist.operation.companions import Companion
@@ -194,6 +195,22 @@ class ServerTests(ReloadTestCase):
         self.rewrite("key", OTHER.secret.hex())
         self.assertEqual(self.reload(service)[-1], HOLDS)
         self.assertTrue(self.let_in(service, OTHER.public, "second"))
+
+    def test_broken_late(self) -> None:
+        """The same where it is found when all files are read; it is no fault of the program."""
+        self.write("keys", f"{PUBLIC}\n")
+        words = ("-k", SECRET, "--auth", "none", "--authorized-keys", "keys", "--discard")
+        self.write("config.toml", "")
+        service = self.start("--config", "config.toml", *words)
+        (file,) = service._settings.files
+        for changed, why in (
+            (f"message = '{'x' * 128}'\n", "the message has more than 104 bytes"),
+            ("drain-timeout = -1\n[limit]\nfile-grace = 5\n", "config.toml: line 1: --drain-timeout"),
+        ):
+            self.rewrite("config.toml", changed)
+            (line,) = self.reload(service)
+            self.assertRegex(line, f"^not all could be read again, so this is as it was before: {why}")
+            self.assertEqual(file.grace, GRACE)
 
     def test_files_of_root(self) -> None:
         """What its user can't read any more holds on, and the rest is taken."""
@@ -366,6 +383,7 @@ class ServerTests(ReloadTestCase):
         words = ("--auth", "argon2:users", "--authorized-keys", "keys", "--replay-db", "db")
         service = self.start("-k", SECRET, *words, "-e", "ssl:1:privateKey=cert:certKey=cert")
         seen = [weakref.ref(service.options)]
+        gc.collect()  # what tests before this one have left open is closed now, and not below
         began = os.listdir("/dev/fd")
         for _ in range(5):
             self.assertEqual(self.reload(service), [HOLDS])

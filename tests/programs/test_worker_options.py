@@ -14,6 +14,7 @@ from unittest.mock import Mock
 
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.ssl import CertificateOptions
+from twisted.internet.testing import StringTransport
 from twisted.logger import formatEvent
 from twisted.python import usage
 
@@ -99,7 +100,9 @@ class OptionTests(TapTestCase):
         """Workers do not read the file of ``--config``, which may be for root alone: they get what it says."""
         self.write("config", 'message = "hello"\nworkers = 2\n')
         words = self.parse("--config", "config", "--user", "ann").words_for_workers()
-        self.assertEqual(words, ("--message=hello", "--workers=2", "--discard", "--user", "ann", "--"))
+        self.assertEqual(words, ("--message=hello", "--workers=2", "--discard", "--user=ann"))
+        words = self.parse("--config", "config", "--message", "--config", "-U", "ann").words_for_workers()
+        self.assertEqual(words, ("--workers=2", "--discard", "--message=--config", "--user=ann"))
 
 
 class WorkerTestCase(TapTestCase):
@@ -229,7 +232,10 @@ class ControlTests(WorkerTestCase):
 
     def test_tell(self) -> None:
         """Nothing is told where nobody counts."""
+        transport = StringTransport()
+        self.control.makeConnection(transport)
         self.control.lineReceived(b'{"do": "tell", "what": "metrics", "number": 1}')
+        self.assertEqual(transport.value(), b"")
 
 
 class SupervisorTests(TapTestCase):

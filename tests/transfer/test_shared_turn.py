@@ -17,8 +17,8 @@ from sodiumtwist.transfer.stores import StreamStore
 
 from ..admission.test_shared_counts import several
 
-#: Has the lock of the descriptor that is its standard input, until it is told to end.
-HOLDER = "import fcntl, os; fcntl.lockf(0, fcntl.LOCK_EX, 1); os.write(1, b'.'); os.read(3, 1)"
+#: Has the lock of the descriptor that is its standard input, until it is told to end at that whose number it gets.
+HOLDER = "import fcntl, os, sys; fcntl.lockf(0, fcntl.LOCK_EX, 1); os.write(1, b'.'); os.read(int(sys.argv[1]), 1)"
 
 
 class SharedTurnTests(SynchronousTestCase):
@@ -34,7 +34,7 @@ class SharedTurnTests(SynchronousTestCase):
         reading, writing = os.pipe()
         self.addCleanup(os.close, writing)
         process = subprocess.Popen(
-            ["sh", "-c", f'exec {sys.executable} -Sc "$0" 3<&{reading}', HOLDER],
+            [sys.executable, "-Sc", HOLDER, str(reading)],
             stdin=self.descriptor,
             stdout=subprocess.PIPE,
             pass_fds=[reading],
