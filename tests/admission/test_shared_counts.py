@@ -214,7 +214,6 @@ class SharedAdmissionTests(SynchronousTestCase):
         second.failed(at("192.0.2.1"), "ann", b"another")
         self.assertFalse(first.may_try(at("192.0.2.9"), "ann"))
 
-
     def test_bounded(self) -> None:
         """Whatever another process has seen, no more is kept here than alone."""
         self.patch(limits_module, "FAILURE_TABLE_SIZE", 10)
