@@ -202,10 +202,13 @@ class TunnelMetrics(Observer):
     Those of a tunnel's factory.
 
     :param factory: it. It gets this as its observer.
+    :param bounded: whether its limit is one of its own. That of a server's --forward is that of the server, which all
+        workers share, while those of a tunnel have a part each.
     """
 
-    def __init__(self, factory: TunnelFactory) -> None:
+    def __init__(self, factory: TunnelFactory, bounded: bool = True) -> None:
         self._factory = factory
+        self._bounded = bounded
         self._parted = Counter(dict.fromkeys(TUNNEL_ENDS, 0))
         # Of connections that are over.
         self._traffic = Traffic()
@@ -222,7 +225,7 @@ class TunnelMetrics(Observer):
             yield Value("sodiumtwist_tunnel_connections_ended_total", (("outcome", outcome),), number)
         for name, number in (
             ("connections", len(entries)),
-            ("connections_limit", self._factory.limit),
+            *([("connections_limit", self._factory.limit)] if self._bounded else []),
             # Not their traffic as a whole: there may be thousands, and others wait.
             ("received_bytes_total", traffic.bytes_received + sum([entry.bytes_received for entry in entries])),
             ("sent_bytes_total", traffic.bytes_sent + sum([entry.bytes_sent for entry in entries])),

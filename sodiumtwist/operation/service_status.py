@@ -90,5 +90,5 @@ def status_of(factory: SodiumServerFactory | TunnelFactory, lag: Lag, health: Ca
         # Of --forward: what comes out of its streams is carried on.
         application = getattr(factory, "application", None)
         if isinstance(application, TunnelFactory):
-            counted.append(TunnelMetrics(application))
+            counted.append(TunnelMetrics(application, bounded=False))
     return ServiceStatus(counted, lag, health)

@@ -94,7 +94,9 @@ METRICS: Mapping[str, Metric] = {
     "sodiumtwist_transfers": Metric(GAUGE, "Connections that store or fetch files now."),
     # Streams that are handed on: of a tunnel, and of a server with --forward.
     "sodiumtwist_tunnel_connections": Metric(GAUGE, "Connections that are carried now."),
-    "sodiumtwist_tunnel_connections_limit": Metric(GAUGE, "How many may be, see --limit connections=.", rule=MAX),
+    "sodiumtwist_tunnel_connections_limit": Metric(
+        GAUGE, "How many a tunnel may carry, see --limit connections=; a server's bound is that of its connections."
+    ),
     "sodiumtwist_tunnel_connections_ended_total": Metric(
         COUNTER, "Connections that were carried and are over, by how they ended.", ("outcome",)
     ),
@@ -126,7 +128,7 @@ PROCESS_METRICS: Mapping[str, Metric] = {
     "process_resident_memory_bytes": Metric(GAUGE, "Memory that is in use."),
     "process_virtual_memory_bytes": Metric(GAUGE, "Memory that is mapped."),
     "process_open_fds": Metric(GAUGE, "Descriptors that are open."),
-    "process_max_fds": Metric(GAUGE, "How many may be.", rule=MAX),
+    "process_max_fds": Metric(GAUGE, "How many may be."),
     "process_start_time_seconds": Metric(GAUGE, "When it began, in seconds since the epoch.", rule=MAX),
 }
 

@@ -8,7 +8,8 @@ import os
 import ssl
 from typing import Any
 
-from OpenSSL.SSL import TLS_METHOD, Context, Error
+from OpenSSL.crypto import Error
+from OpenSSL.SSL import TLS_METHOD, Context
 from twisted.internet import reactor
 from twisted.internet.endpoints import quoteStringArgument
 from twisted.internet.interfaces import IListeningPort, IOpenSSLServerConnectionCreator

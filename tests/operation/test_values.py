@@ -46,6 +46,16 @@ class ValueTests(SynchronousTestCase):
         )
         self.assertEqual(sum_up([]), [])
 
+    def test_parts_are_added(self) -> None:
+        """Of what each worker has its part, the sum stands beside the sum of what there is."""
+        for number, limit in (
+            ("sodiumtwist_tunnel_connections", "sodiumtwist_tunnel_connections_limit"),
+            ("sodiumtwist_unread_bytes", "sodiumtwist_unread_bytes_limit"),
+            ("process_open_fds", "process_max_fds"),
+        ):
+            part = [Value(number, (), 300), Value(limit, (), 500)]
+            self.assertEqual(sum_up([part, part]), [Value(number, (), 600), Value(limit, (), 1000)])
+
     def test_histograms_are_added(self) -> None:
         """Place by place."""
         parts = []

@@ -127,6 +127,11 @@ class Receiving:
         # Of which file the report knows.
         self._shown = -1
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether all is settled that was announced."""
+        return not self._unsettled
+
     # From the connection
 
     def asked(self, message: Union[Announce, SetTimes, Finish]) -> Deferred[bytes]:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from ...core.errors import ClosedByPeer
 from .disk_thread import DiskThread
 from .messages import Announce, Finish, SetTimes, Settled
 from .receiving import Receiving
@@ -57,6 +58,11 @@ class Storage(Work):
     def _not_finished(self, reason: Failure) -> Failure:
         self.close(reason.getErrorMessage())
         return reason
+
+    def lost(self, reason: Failure) -> None:
+        # The client of a server that is about to stop may not ask any more, so it can't say that it is done.
+        left = self.session.end.is_draining and self._receiving.is_settled and reason.check(ClosedByPeer)
+        self.close("" if left else reason.getErrorMessage())
 
     def data_received(self, payload: bytes) -> None:
         self._receiving.data_received(payload)

@@ -26,6 +26,10 @@ class ServingEnd(Channel, Protocol):
     def is_stopping(self) -> bool:
         """Whether nothing new is begun any more."""
 
+    @property
+    def is_draining(self) -> bool:
+        """Whether the server is about to stop, and the client has been told."""
+
     def break_off(self, code: int, text: str, error: BaseException) -> None:
         """Close the connection and tell the client why, unless it is over."""
 

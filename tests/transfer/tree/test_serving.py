@@ -383,9 +383,25 @@ class StorageTests(ServingTestCase):
         self.pair.client.send_data(header(0, LAST, 0, 3) + b"111")
         self.work()
         self.assertEqual([settled.code for outcome in self.outcomes() for settled in outcome.files], [0])
+        events = logged(self)
         self.pair.client.close()
         self.work()
         self.assertEqual((self.root / "l" / "one").read_bytes(), b"111")
+        # It may not say that it is done; so that it says nothing is no fault.
+        line = f"files of 'l' from 192.0.2.1:4711: stored one, 3 B, in {self.root / 'l'}"
+        self.assertIn(("files_over", line), [(event.get("event"), formatEvent(event)) for event in events])
+
+    def test_stopped_too_early(self) -> None:
+        """Who leaves while something is missing has broken off, also then."""
+        self.pair.client.busy = True
+        self.answer(StoreFiles(), Place)
+        self.answer(Announce(0, [Entry(FILE, b"one", 3, 5)]), Verdicts)
+        self.pair.server.drain()
+        self.pair.flush()
+        events = logged(self)
+        self.pair.client.close()
+        self.work()
+        self.assertIn("files_broken", [event.get("event") for event in events])
 
     def test_log_of_a_broken_store(self) -> None:
         events = logged(self)
