@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+from twisted.application.reactors import getReactorTypes
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.error import ProcessDone, ProcessExitedAlready
 from twisted.internet.interfaces import IDelayedCall, IListeningPort
@@ -254,7 +255,7 @@ class Workers:
             tuple(family for _, family in self._sockets),
             self.read,
             "" if self._folder is None else os.path.join(self._folder.path, "replays"),
-            self._twistd.get("reactor"),
+            _name_of_reactor(self._twistd.get("reactor")),
         )
         worker = self._running[number] = Worker(self, number, orders)
         descriptors: dict[int, Any] = {
@@ -421,6 +422,14 @@ class Workers:
         if self._folder is not None:
             self._folder.remove()
         self._gone.callback(None)
+
+
+def _name_of_reactor(given: Any) -> str | None:
+    """Tell what ``--reactor`` was: ``twistd`` keeps the name, ``twist`` the reactor."""
+    if given is None or isinstance(given, str):
+        return given
+    kinds: Any = getReactorTypes()
+    return next((kind.shortName for kind in kinds if kind.moduleName == type(given).__module__), None)
 
 
 def _why(reason: Failure) -> str:

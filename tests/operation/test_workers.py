@@ -16,6 +16,7 @@ from unittest.mock import patch
 
 from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.selectreactor import SelectReactor
 from twisted.logger import Logger, LogPublisher, formatEvent, globalLogPublisher, jsonFileLogObserver
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -115,6 +116,17 @@ class StartTests(WorkersTestCase):
         reading, writing = os.pipe()
         os.close(writing)
         self.assertRaises(ValueError, read_orders, reading)
+
+    def test_reactor(self) -> None:
+        """Workers have the same one: twistd has its name, and twist itself."""
+        selecting = SelectReactor.__new__(SelectReactor)
+        for given, name in ((None, None), ("poll", "poll"), (selecting, "select"), (object(), None)):
+            workers = Workers("sodium", (), 1, {}, self.reactor, {"reactor": given}, 10)
+            workers.prepare()
+            workers.start()
+            orders = self.processes[-1].orders
+            assert orders is not None
+            self.assertEqual(orders["reactor"], name)
 
     def test_ready(self) -> None:
         """When each has served once."""
