@@ -30,8 +30,9 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from .admission.limits import ReportedLimit, check_limits
+from .admission.limits import check_limits
 from .admission.networks import network
+from .admission.reported import ReportedLimit
 from .admission.summed_lines import SummedLines
 from .core.base import Traffic
 from .core.errors import ConnectionCut, PeerAborted, SodiumError

@@ -50,7 +50,7 @@ FOLDERS = {
         admission.plaintext  admission.checker_strings  admission.replays  admission.shared_store
         admission.stored_salts  admission.replay_database  admission.count_min_sketch  admission.shared_counts
         admission.summed_lines
-        admission.failed_logins  admission.limits  admission.decision
+        admission.failed_logins  admission.reported  admission.limits  admission.decision
         admission
     """,
     # Whom we know: addresses and URLs of servers, their keys, and servers by name.

@@ -351,7 +351,7 @@ class LimitTests(SynchronousTestCase):
     def test_impossible(self) -> None:
         for name in ("connections", "lines", "client_lines"):
             error = self.assertRaises(LocalProtocolError, TunnelLimits, **{name: 0})
-            self.assertIn(name, str(error))
+            self.assertIn(name.replace("_", "-"), str(error))
 
     def test_connections(self) -> None:
         """One more is reset at once, those that are connected or wait to be stay, and one that leaves makes room."""

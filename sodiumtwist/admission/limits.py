@@ -1,8 +1,5 @@
 """
 How many connections a server holds, and how often somebody may try to log in.
-
-What a limit turns away is counted and not logged one by one: a line says that a limit is reached, and
-another that it no longer is, with the number. What others can have logged is summed up beyond a rate.
 """
 
 from __future__ import annotations
@@ -19,17 +16,12 @@ from twisted.internet.interfaces import IReactorTime, ITransport
 from twisted.protocols.policies import ProtocolWrapper
 
 from ..core.errors import LocalProtocolError
-from ..describe.log import Logger
 from .failed_logins import FAILURE_TABLE_SIZE, FailedLogins
 from .networks import counted_address, network
 from .regulars import Regulars
+from .reported import Lines, ReportedLimit
 from .shared_counts import SharedCounts
 from .shared_store import FailuresTogether
-from .summed_lines import SummedLines
-
-#: A limit on connections is logged as no longer reached when this share of it is left. Not as soon as one leaves:
-#: where they come and go at the limit, that would be two lines for each.
-EASE_SHARE = 0.9
 
 
 def check_limits(limits: Any) -> None:
@@ -116,53 +108,6 @@ class TurnedAway(Generic[Counted]):
     why: str
 
 
-class ReportedLimit:
-    """
-    Says once when a limit on connections is reached, and once when that is over.
-
-    :ivar turned_away: how many were, since it is reached.
-    """
-
-    _log = Logger()
-
-    def __init__(self, what: str, limit: int, lines: SummedLines) -> None:
-        self.limit = limit
-        self._what = what
-        self._lines = lines
-        self.turned_away = 0
-
-    def reached(self) -> str:
-        """One more is turned away; return why."""
-        if not self.turned_away and self._lines.write(f"{self.limit} {self._what}"):
-            self._log.warn(
-                "{limit} {what}: that is the limit, more are turned away",
-                event="limit_reached",
-                limit=self.limit,
-                what=self._what,
-            )
-        self.turned_away += 1
-        return f"there are {self.limit} {self._what} already"
-
-    def ease(self, count: int) -> bool:
-        """
-        Look whether it is over.
-
-        :param count: how many there are.
-        """
-        if not self.turned_away or count > self.limit * EASE_SHARE:
-            return False
-        if self._lines.write(f"{self.limit} {self._what}"):
-            self._log.info(
-                "no longer {limit} {what}; {count} were turned away",
-                event="limit_eased",
-                limit=self.limit,
-                what=self._what,
-                count=self.turned_away,
-            )
-        self.turned_away = 0
-        return True
-
-
 def proxy_of(transport: ITransport | None) -> ProtocolWrapper | None:
     """Find what reads the header of a proxy, which says only with its first bytes whom it speaks for."""
     while isinstance(transport, ProtocolWrapper):
@@ -180,53 +125,6 @@ def speaks_for_others(transport: ITransport | None) -> bool:
 def _regular(shown: str, where: str) -> bytes:
     """Name a login with from where it came in. Neither has a line feed in it."""
     return f"{shown}\n{where}".encode("utf-8", "surrogatepass")
-
-
-class Lines:
-    """
-    The lines of the log that others can cause at a server, by kind.
-
-    :param limits: how many of each.
-    :param clock: returns the clock.
-    :ivar refusals: of who was not let in.
-    :ivar limits: of limits that are reached, and no longer are.
-    :ivar blocks: of logins and addresses that are blocked, and no longer are.
-    :ivar failures: of what went wrong here, with tracebacks.
-    :ivar connections: of who has connected.
-    :ivar logins: of who was let in.
-    :ivar leavings: of clients that left, or were lost.
-    :ivar ends: of clients that were dropped.
-    :ivar uploads: of uploads, whole or broken off.
-    """
-
-    def __init__(self, limits: Limits, clock: Callable[[], IReactorTime]) -> None:
-        few, many = limits.stranger_lines, limits.client_lines
-        self.connections = SummedLines("connections", few, clock)
-        self.refusals = SummedLines("refusals", few, clock)
-        self.limits = SummedLines("lines about limits", few, clock)
-        self.blocks = SummedLines("lines about blocked logins", few, clock)
-        self.failures = SummedLines("failures", few, clock)
-        self.logins = SummedLines("logins", many, clock)
-        self.leavings = SummedLines("clients that left", many, clock)
-        self.ends = SummedLines("dropped clients", many, clock)
-        self.uploads = SummedLines("lines about uploads", many, clock)
-
-    def change(self, limits: Limits) -> None:
-        """Have other numbers of lines be written from now on."""
-        for kind in (self.logins, self.leavings, self.ends, self.uploads):
-            kind.change(limits.client_lines)
-        for kind in (self.connections, self.refusals, self.limits, self.blocks, self.failures):
-            kind.change(limits.stranger_lines)
-
-    def start(self) -> None:
-        """Timers may be set."""
-        for kind in vars(self).values():
-            kind.start()
-
-    def stop(self) -> None:
-        """Write what was summed up, and set no more timers."""
-        for kind in vars(self).values():
-            kind.stop()
 
 
 class Admission(Generic[Counted]):
@@ -254,7 +152,7 @@ class Admission(Generic[Counted]):
         self._strangers: dict[Counted, None] = {}
         self._deciding: dict[Counted, None] = {}
         self._counts: dict[str, int] = {}
-        self.lines = Lines(limits, clock)
+        self.lines = Lines(limits.stranger_lines, limits.client_lines, clock)
         self._connections = ReportedLimit("connections", limits.connections, self.lines.limits)
         self._unauthenticated = ReportedLimit("unauthenticated connections", limits.unauthenticated, self.lines.limits)
         self._per_address: dict[str, ReportedLimit] = {}
@@ -276,7 +174,7 @@ class Admission(Generic[Counted]):
         :param limits: all of them.
         """
         self.limits = limits
-        self.lines.change(limits)
+        self.lines.change(limits.stranger_lines, limits.client_lines)
         self._connections.limit = limits.connections
         self._unauthenticated.limit = limits.unauthenticated
         for reported in self._per_address.values():

@@ -316,10 +316,13 @@ class BoundedObserver:
 
     def _may_write(self, namespace: str, event: LogEvent) -> bool:
         line = str(event.get("log_format"))
-        kind = (namespace, line) if len(self._kinds) < OTHER_KINDS else (OTHER, "")
+        kind, what = (namespace, line), f"lines of {namespace}"
+        # Those that are known already go on to be counted by themselves.
+        if kind not in self._kinds and len(self._kinds) >= OTHER_KINDS:
+            kind, what = (OTHER, ""), "other lines"
         lines = self._kinds.get(kind)
         if lines is None:
-            lines = self._kinds[kind] = SummedLines(f"lines of {namespace}", self._limit, lambda: self._clock)
+            lines = self._kinds[kind] = SummedLines(what, self._limit, lambda: self._clock)
         return lines.write(line)
 
     def stop(self) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from shlex import split
 
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogPublisher
 from zope.interface import implementer
@@ -65,7 +66,7 @@ def describe_options(
         if name in names.flags:
             lines.append(f"{name} = true")
             continue
-        texts = [shown(name, text) for text in given]
+        texts = [_without_secrets(name, text) for text in given]
         if texts == ["…"]:
             lines.append(f"# {name} is given, and not shown")
             continue
@@ -74,6 +75,14 @@ def describe_options(
         lines.append(f"{name} = " + (f"[{', '.join(items)}]" if name in names.repeatable else items[-1]) + hidden)
     lines += ["", f"[{LIMIT}]", *(f"{name} = {value if value % 1 else int(value)}" for name, value in limits.items())]
     return "\n".join(lines)
+
+
+def _without_secrets(name: str, text: str) -> str:
+    if name != "on-stored":
+        return shown(name, text)
+    # Any of its words may be a token or a password: as in the log, only the program is told.
+    program, *others = split(text)
+    return f"{program} …" if others else text
 
 
 def _number(text: str) -> str | int:

@@ -109,7 +109,7 @@ class SodiumService(ListeningService):
     def change(self, options: Any) -> None:
         old, new = self._settings, renewed(self._settings, options.settings)
         # One that it had is well: where it listens does not change. A certificate that is broken by now tells nothing.
-        if not old.default_passphrase:
+        if not old.default_passphrase and not self.is_worker:
             for description, _ in self._endpoints:
                 check_default_passphrase(new, description)
         limits = within(new.limits, self._room)

@@ -470,7 +470,9 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
             # They read the string as the user that the service runs as, with the files that it names.
             with acting_as(settings.runs_as):
                 parse_listening(reactor, "sodium", "--endpoint", given, DEFAULT_LISTEN)
-        check_default_passphrase(settings, description)
+        # The supervisor has: a worker is not told where a socket of systemd's listens.
+        if share is None:
+            check_default_passphrase(settings, description)
         endpoints.append((description, endpoint))
     try:
         store = open_store(settings, reactor)

@@ -172,7 +172,8 @@ class SodiumServerFactory(_SodiumFactory):
         self._take(pair, checker, authorized_keys, message)
         # Not "replays or …", which would ask a memory of the application's own whether it is empty.
         self.replays = replays if replays is not None else ReplayMemory()
-        # The clock is asked for when it is needed: now it would install the reactor.
+        # The clock is asked for when it is needed: now it would install the reactor. And not by a lambda, which is one
+        # more call for each connection.
         limits = limits or Limits()
         self.admission: Admission[SodiumServerProtocol] = Admission(limits, partial(getattr, self, "clock"), shared)
         # It is None only where no Responder is made, which would call it.

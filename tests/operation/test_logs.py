@@ -405,6 +405,11 @@ class BoundTests(SynchronousTestCase):
         for number in range(1000):
             self.say("twisted", f"line {number}")
         self.assertLess(len(self.written.events), 110)
+        self.assertEqual([event["what"] for event in self.events], ["other lines"])
+        # Those that were there before are still told apart.
+        self.written.events.clear()
+        self.say("twisted", "line 1", 5)
+        self.assertEqual([event["log_format"] for event in self.written.events], ["line 1"] * 2)
 
     def test_threads(self) -> None:
         """What other threads say is bounded by the reactor, whose timers are needed for that, while it runs."""

@@ -123,11 +123,15 @@ class ShownTests(CheckTestCase):
             ["-k", SECRET, "-P", "open sesame"],
             ["--auth", "memory:ann:open sesame"],
             ["--on-stored", "/bin/true token=a secret=sesame", "--directory", "."],
+            ["--on-stored", "/bin/true -u me:sesame -H 'Authorization: Bearer sesame'", "--directory", "."],
         ):
             said = self.shown(*with_place(words))
             self.assertNotIn("sesame", said)
             self.assertNotIn(SECRET, said)
             self.assertIn("…" if "-k" not in words else "# passphrase is given, and not shown", said)
+
+        self.assertNotIn("sesame", self.fault("--on-stored", "/bin/true -u me:sesame' x", "--directory", "."))
+        self.assertIn('on-stored = "/bin/true"\n', self.shown("--on-stored", "/bin/true", "--directory", "."))
 
     def test_notes(self) -> None:
         """What no option says."""

@@ -164,6 +164,15 @@ class WorkerTests(WorkerTestCase):
         self.assertIn("two", factory.message)
         self.assertEqual(service.options.settings.pair.secret.hex(), "33" * 32)
 
+    def test_default_passphrase(self) -> None:
+        """Who can reach the server its supervisor has looked at: a worker is told of no socket where it listens."""
+        service = self.make(self.orders("sodium", "--discard", key=SECRET, passphrase="passphrase"))
+        service.startService()
+        control = Control(service)
+        control.do_reload(words=["--discard", "--message", "two"], read={"key": SECRET, "passphrase": "other"})
+        control.do_reload(words=["--discard", "--message", "two"], read={"key": SECRET, "passphrase": "passphrase"})
+        self.assertTrue(service.options.settings.default_passphrase)
+
     def test_tunnel(self) -> None:
         """Which server it is, and who we are there, comes from the supervisor."""
         words = ["--listen", "7000", "--server-key", PUBLIC, "--to", "127.0.0.1:1", "--passphrase", "geheim"]

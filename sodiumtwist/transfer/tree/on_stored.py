@@ -67,7 +67,8 @@ def read_command(text: str) -> tuple[str, ...]:
     try:
         words = shlex.split(text)
     except ValueError as error:
-        raise LocalProtocolError(f"{text!r} is no command: {str(error).lower()}") from None
+        # Its first word alone, since others may be secrets.
+        raise LocalProtocolError(f"{text.split()[0]!r} … is no command: {str(error).lower()}") from None
     if not words or not words[0]:
         raise LocalProtocolError("the command is empty")
     name, folders = words[0], [""]
