@@ -188,8 +188,14 @@ class Admission(Generic[Counted]):
         return self._addresses
 
     def counted(self) -> tuple[int, int, int]:
-        """Count connections: all, those whose client is not let in yet, and those from where most come."""
-        return len(self._addresses), self.unauthenticated, max(self._counts.values(), default=0)
+        """
+        Count connections: all, those whose client is not let in yet, and those from where most come. The last are
+        those that other processes have from there, too, since there is one limit for all.
+        """
+        most = max(self._counts.values(), default=0)
+        if most and self.shared is not None:
+            most += self.shared.elsewhere_from(next(where for where, count in self._counts.items() if count == most))
+        return len(self._addresses), self.unauthenticated, most
 
     # Connections
 

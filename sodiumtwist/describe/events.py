@@ -35,6 +35,7 @@ FIELDS: dict[str, str] = {
     "asker": "who asked, as the line says it",
     "becomes": "what becomes of a file whose name is taken",
     "broke_off": "why it broke off",
+    "bytes": "of all files that were stored or sent",
     "bytes_received": "that came from the client, on the wire; of a tunnel, what it carries",
     "bytes_sent": "that went to it, likewise",
     "client": "who came in at a tunnel",
@@ -43,6 +44,8 @@ FIELDS: dict[str, str] = {
     "count": "how many",
     "cure": "what to do",
     "example": "one of them",
+    "failed": "how many files were not",
+    "files": "how many files were stored or sent",
     "fingerprint": "of the key",
     "folder": "of the file",
     "grace": "in seconds",
@@ -118,8 +121,12 @@ EVENTS: dict[str, EventKind] = {
     "upload_broken": EventKind("warn", "login peer reason outcome", "an upload of version 1 broke off"),
     "upload_waits": EventKind("info", "login name", "an upload waits for its turn"),
     "upload_not_stored": EventKind("error", "login peer reason", "an upload of version 1 can't be stored"),
-    "files_over": EventKind("info", "login peer outcome where broke_off", "files were stored or sent, or listed"),
-    "files_broken": EventKind("warn", "login peer outcome where broke_off", "the same, but it broke off"),
+    "files_over": EventKind(
+        "info", "login peer outcome files bytes failed where broke_off", "files were stored or sent, or listed"
+    ),
+    "files_broken": EventKind(
+        "warn", "login peer outcome files bytes failed where broke_off", "the same, but it broke off"
+    ),
     "storage_failed": EventKind("critical", "peer asker", "a mistake in a store, with its traceback"),
     "command_failed": EventKind("error", "path login why said", "the command of --on-stored failed for a file"),
     "stored_callback_failed": EventKind("critical", "", "what is called for stored files failed"),

@@ -232,7 +232,7 @@ def text_line(event: LogEvent) -> str | None:
 
 
 #: Fields that calls give as ``repr()`` has them, for the text.
-_QUOTED = ("login",)
+_QUOTED = ("key", "login")
 
 
 def json_line(event: LogEvent) -> str:
@@ -271,7 +271,7 @@ def _iso_time(seconds: float) -> str:
 
 
 def _plain(field: str, value: object) -> object:
-    if field in _QUOTED and isinstance(value, str):
+    if field in _QUOTED and isinstance(value, str) and value.startswith(("'", '"')):
         # One that was cut is left as it is.
         with suppress(ValueError, SyntaxError):
             return ast.literal_eval(value)

@@ -176,6 +176,8 @@ class SharedAdmissionTests(SynchronousTestCase):
         refused, gone = self.come(second, "192.0.2.1")
         self.assertEqual(gone, [refused])
         self.assertEqual(self.come(second, "192.0.2.2")[1], [])
+        # What is shown beside the limit, too.
+        self.assertEqual([admission.counted() for admission in (first, second)], [(2, 2, 3), (2, 2, 3)])
         first.left(ends[0])
         self.assertEqual(self.come(second, "192.0.2.1")[1], [])
 

@@ -142,6 +142,10 @@ class LineTests(SynchronousTestCase):
         for given, shown in ((repr("n\no"), "n\no"), (repr("'\""), "'\""), ("bare", "bare"), ("'cut… (9 more)", None)):
             self.log.info("{login}", event="client_admitted", login=given)
             self.assertEqual(self.last()["login"], given if shown is None else shown)
+        # That of which too many failed, too; but no key of a client, and no address.
+        for given, shown in ((repr("ann"), "ann"), ("1" * 64, "1" * 64), ("192.0.2.1", "192.0.2.1")):
+            self.log.info("{key}", event="logins_blocked", key=given)
+            self.assertEqual(self.last()["key"], shown)
 
     def test_text(self) -> None:
         """It is as Twisted's."""

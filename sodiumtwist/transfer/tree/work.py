@@ -84,6 +84,10 @@ class Tally(Report):
         counted = (done, self._done, self._size), (THERE, self._there, 0), (FAILED, self._failed, 0)
         return (each for each in counted if each[1])
 
+    def numbers(self) -> dict[str, int]:
+        """Give them as fields of the log."""
+        return {"files": self._done, "bytes": self._size, "failed": self._failed}
+
     def describe(self, done: str) -> str:
         """Say it in a line; ``done`` is what was done with them."""
         what = show_path(self._name) if self._done == 1 else f"{self._done} files"
@@ -162,7 +166,10 @@ class Work:
         if isinstance(result, Failure):
             end.files_failed(result)
         outcome, broke_off = self.tally.describe(self.done), f"; it broke off: {printable(why)}" if why else ""
-        end.files_over(self.line + "{broke_off}", bool(why), outcome=outcome, where=self.where, broke_off=broke_off)
+        numbers = self.tally.numbers()
+        end.files_over(
+            self.line + "{broke_off}", bool(why), outcome=outcome, **numbers, where=self.where, broke_off=broke_off
+        )
         for counted in self.tally.count(self.done):
             end.files_counted(self.done, *counted)
         self.session.closed()

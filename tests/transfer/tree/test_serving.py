@@ -390,6 +390,9 @@ class StorageTests(ServingTestCase):
         # It may not say that it is done; so that it says nothing is no fault.
         line = f"files of 'l' from 192.0.2.1:4711: stored one, 3 B, in {self.root / 'l'}"
         self.assertIn(("files_over", line), [(event.get("event"), formatEvent(event)) for event in events])
+        # In numbers, too.
+        (event,) = [event for event in events if event.get("event") == "files_over"]
+        self.assertEqual((event["files"], event["bytes"], event["failed"]), (1, 3, 0))
 
     def test_stopped_too_early(self) -> None:
         """Who leaves while something is missing has broken off, also then."""
