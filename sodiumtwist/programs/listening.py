@@ -207,7 +207,12 @@ class ListeningService(Service):
             self._tell(Companion.started)
             return
         self._reactor.callWhenRunning(self.workers.start)
-        self.workers.ready.addCallback(lambda _: self._tell(Companion.started))
+        self.workers.ready.addCallback(lambda _: self._workers_serve())
+
+    def _workers_serve(self) -> None:
+        # Also one that is stopped before it is ready says that it serves, before it leaves.
+        if not self.is_draining:
+            self._tell(Companion.started)
 
     def _tell(self, what: Callable[[Companion], Deferred[None] | None]) -> Deferred[Any]:
         """

@@ -23,6 +23,7 @@ from sodiumtwist.admission.replay_database import ReplayDatabase
 from sodiumtwist.admission.shared_counts import SharedSalts
 from sodiumtwist.operation import orders as orders_module
 from sodiumtwist.operation.adopting import AdoptingReactor
+from sodiumtwist.operation.companions import Companion
 from sodiumtwist.operation.orders import Orders
 from sodiumtwist.operation.share import Share
 from sodiumtwist.programs import tap, tunneltap
@@ -270,6 +271,25 @@ class SupervisorTests(TapTestCase):
             process.end()
         reactor.advance(1)
         self.successResultOf(stopping)
+
+    def test_stopped_early(self) -> None:
+        """What runs beside it is told that it has started when all serve; not of one that stops before that."""
+        for stops, told in ((False, 1), (True, 0)):
+            reactor = WorkersReactor()
+            service = tap.makeService(self.parse("--workers", "1", "--endpoint", "127.0.0.1:0"), reactor)
+            assert service.workers is not None
+            self.patch(service.workers, "take", lambda description, port: None)
+            companion = Mock(Companion)
+            service.companions.append(companion)
+            service.privilegedStartService()
+            service.startService()
+            stopping = service.stopService() if stops else None
+            reactor.processes[0].answer(serves=True)
+            self.assertEqual(companion.started.call_count, told)
+            stopping = stopping or service.stopService()
+            reactor.processes[0].end()
+            reactor.advance(1)
+            self.successResultOf(stopping)
 
     def test_no_room(self) -> None:
         """A server whose workers can't share anything is none, and does not stay."""
