@@ -47,6 +47,22 @@ OF_OTHERS = """
     sodiumtwist.programs.listening sodiumtwist.programs.passwd sodiumtwist.programs.services sodiumtwist.programs.tap
 """
 
+#: What a service does not need that was given none of their options: metrics, a store and a configuration file.
+OF_OPERATION = "prometheus_client redis tomlkit tomllib twisted.web sodiumtwist.operation.site"
+
+#: Makes both services as ``twistd`` does, and tells what was loaded.
+SERVING = """
+import sys
+from twisted.internet.testing import MemoryReactorClock
+from sodiumtwist.programs import tap, tunneltap
+tunnel = ["--listen", "1", "--to", "127.0.0.1:1", "--server-key", sys.argv[1]]
+for service, words in (tap, ["--discard"]), (tunneltap, tunnel):
+    options = service.Options()
+    options.parseOptions(words)
+    service.makeService(options, MemoryReactorClock())
+print("loaded", *sys.modules, file=sys.stderr)
+"""
+
 #: A ``sitecustomize`` that sends Ctrl-C at the import that ``$MOMENT`` names, the first being that of the command line.
 #: It tells at the end how many there were.
 INTERRUPTING = """
@@ -110,6 +126,15 @@ class LoadedTests(ProcessTestCase):
         # Version 1 knows nothing of files that have names.
         one = self.loaded("send", "--key", PUBLIC, "--endpoint", self.endpoint, "--protocol", "1", "in")
         self.assert_without(one, f"{OF_OTHERS} msgspec sodiumtwist.transfer.tree sodiumtwist.programs.files")
+
+    def test_services(self) -> None:
+        """A server and a tunnel load nothing for what they were not asked for."""
+        command = self.run_process([sys.executable, "-c", SERVING, PUBLIC], env=unmeasured())
+        self.assertEqual(command.wait(), 0, command.errors)
+        modules = set(command.wait_for("^loaded (.*)")[1].split())
+        self.assertIn("sodiumtwist.programs.status_companion", modules)
+        for package in OF_OPERATION.split():
+            self.assertEqual({name for name in modules if f"{name}.".startswith(f"{package}.")}, set())
 
 
 class InterruptedTests(ProcessTestCase):
