@@ -11,7 +11,7 @@ from collections.abc import Callable
 LINE_LIMIT = 1 << 22
 
 
-class Lines:
+class LineCutter:
     """
     Cuts what comes through a pipe into lines.
 

@@ -30,7 +30,7 @@ from ..describe.log import Logger, write_again
 from ..protocol.clock import steady_clock
 from ..protocol.ports import hand_on
 from .folders import Folder, remove_abandoned
-from .lines import Lines
+from .lines import LineCutter
 from .orders import ANSWERS, FIRST_SOCKET, LOG, ORDERS, SHARED, Orders
 
 #: The most workers that may be asked for.
@@ -95,10 +95,10 @@ class Worker(ProcessProtocol):
         self.serves = False
         self.began = workers.clock.seconds()
         self._streams = {
-            1: Lines(self._say),
-            2: Lines(self._say),
-            LOG: Lines(self._write_to_log),
-            ANSWERS: Lines(self._answer),
+            1: LineCutter(self._say),
+            2: LineCutter(self._say),
+            LOG: LineCutter(self._write_to_log),
+            ANSWERS: LineCutter(self._answer),
         }
 
     @property
