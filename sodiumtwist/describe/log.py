@@ -121,4 +121,7 @@ def write_again(event: logger.LogEvent) -> None:
         failure = Failure(Exception())
         failure.getTraceback = lambda *arguments, **keywords: text  # type: ignore[method-assign]
         event["log_failure"] = failure
+    # What Twisted has kept for such lines forgets how numbers are to be shown. Ours need nothing but their fields.
+    if str(event.get("log_namespace")).startswith("sodiumtwist."):
+        event.pop("log_flattened", None)
     logger.globalLogPublisher(event)

@@ -170,16 +170,17 @@ class LogTests(WorkersTestCase):
         """Those of a worker are in the one log, with its number; nothing breaks by what is none."""
         self.start()
         written = io.StringIO()
-        Logger(namespace="somewhere", observer=LogPublisher(jsonFileLogObserver(written, ""))).warn(
-            "{who} came", who="ann", event="client_admitted"
+        Logger(namespace="sodiumtwist.somewhere", observer=LogPublisher(jsonFileLogObserver(written, ""))).warn(
+            "{who} came within {seconds:.3g} s", who="ann", seconds=1 / 3, event="client_admitted"
         )
         data = written.getvalue().encode()
         self.events.clear()
         self.processes[1].log(b"no JSON\n" + data[:10])
         self.processes[1].log(data[10:])
         (event,) = self.events
-        self.assertEqual((formatEvent(event), event["event"], event["worker"]), ("ann came", "client_admitted", 2))
-        self.assertEqual((event["log_system"], event["log_level"].name), ("worker 2, somewhere", "warn"))
+        self.assertEqual((event["event"], event["worker"]), ("client_admitted", 2))
+        self.assertEqual(formatEvent(event), "ann came within 0.333 s")
+        self.assertEqual((event["log_system"], event["log_level"].name), ("worker 2, sodiumtwist.somewhere", "warn"))
 
     def test_failures(self) -> None:
         """A traceback of a worker is in the one log as one of this process is, in text and in JSON."""
