@@ -13,7 +13,7 @@ from ..day.__main__ import GROWTH, run
 from ..day.account import Account
 from ..day.senders import Sender, Sender1, digest_of
 from ..day.site import Site
-from ..outside import find_program
+from ..outside import find_program, missing
 
 
 class DayTests(SynchronousTestCase):
@@ -24,6 +24,8 @@ class DayTests(SynchronousTestCase):
         self.assertEqual(account.problems, [])
         for name in ("requests answered", "lines that came back", "files confirmed", "workers that were killed"):
             self.assertTrue(account.figures[name], name)
+        if not account.figures.get("disks that were full"):
+            raise missing("all else was as it should, but no disk could be filled up: nothing may be mounted here")
 
 
 class FakeSite:
