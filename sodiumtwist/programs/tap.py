@@ -459,8 +459,10 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
     # Not at the top: to import it installs it, and twist takes the option --reactor.
     if reactor is None:
         from twisted.internet import reactor
-    count_steadily(reactor)
-    quicken(reactor)
+    # Where all is only tried, nothing runs, and nothing is changed.
+    if not options["check"]:
+        count_steadily(reactor)
+        quicken(reactor)
     settings, share, twistd = options.settings, options.share, options.twistd
     endpoints = []
     for place, given in enumerate(settings.endpoints):

@@ -369,8 +369,10 @@ def makeService(options: Options, reactor: Any = None) -> TunnelService:
     # Not at the top: to import it installs it, and twist takes the option --reactor.
     if reactor is None:
         from twisted.internet import reactor
-    count_steadily(reactor)
-    quicken(reactor)
+    # Where all is only tried, nothing runs, and nothing is changed.
+    if not options["check"]:
+        count_steadily(reactor)
+        quicken(reactor)
     settings, share = options.settings, options.share
     listens = reactor if share is None else share.reactor_for(0, reactor)
     listening = parse_listening(listens, "sodium-tunnel", "--listen", settings.listen, EXAMPLE_LISTEN)

@@ -63,7 +63,7 @@ HOOKS = {"authenticated", "payload_received", "connection_lost", "end_received",
 BETWEEN_THEM = {"carried_by", "carry", "later", "producer_failed", "received_by", "start_tls"}
 
 #: What a session about files asks of its end.
-OF_SESSIONS = {"break_off", "files_changed", "files_failed", "files_over"}
+OF_SESSIONS = {"break_off", "files_changed", "files_failed", "files_over", "files_counted"}
 
 #: With what a parameter without a default is called, by its annotation.
 SAMPLES: dict[str, Callable[[], object]] = {
