@@ -23,6 +23,7 @@ from twisted.internet.test.connectionmixins import ConnectionTestsMixin, Endpoin
 from twisted.internet.test.reactormixins import ReactorBuilder
 from twisted.internet.test.test_tcp import AbortConnectionMixin, StreamTransportTestsMixin, WriteSequenceTestsMixin
 from twisted.internet.testing import AccumulatingProtocol
+from twisted.python import log
 from twisted.python.failure import Failure
 from twisted.test import test_tcp as half_close
 from twisted.trial.unittest import SynchronousTestCase, TestCase
@@ -105,6 +106,16 @@ class AbortTestsBuilder(Conformance, AbortConnectionMixin):
 
 
 class PortTestsBuilder(Conformance, StreamTransportTestsMixin):
+    def setUp(self) -> None:
+        super().setUp()
+        self.addCleanup(self._forget_observers, list(log.theLogPublisher.observers))
+
+    def _forget_observers(self, before: list[Any]) -> None:
+        """Twisted's test of what is logged leaves an observer of the log, which would see all that other tests log."""
+        for observer in log.theLogPublisher.observers:
+            if observer not in before:
+                log.removeObserver(observer)
+
     def getListeningPort(self, reactor: Any, factory: IProtocolFactory) -> IListeningPort:
         return self.listen(reactor, factory)
 
