@@ -243,7 +243,7 @@ class Admission(Generic[Counted]):
         self._strangers[end] = None
         self._addresses[end] = None
         if shared is not None:
-            shared.note(len(self._addresses), len(self._strangers) + len(self._deciding))
+            self._tell_others(shared)
         # Otherwise the address is noted later.
         if not (speaks_for_others(end.transport) if unplaced is None else unplaced):
             turned_away += self.note_address(end)
@@ -327,7 +327,7 @@ class Admission(Generic[Counted]):
             if self.shared is not None:
                 self.shared.regulars.add(_regular(shown, where))
         if self.shared is not None:
-            self.shared.note(len(self._addresses), len(self._strangers) + len(self._deciding))
+            self._tell_others(self.shared)
         if self._connections.turned_away or self._unauthenticated.turned_away:
             self._ease()
         lines = self.lines.logins
@@ -355,10 +355,14 @@ class Admission(Generic[Counted]):
             self._strangers.pop(end, None)
             self._deciding.pop(end, None)
             if self.shared is not None:
-                self.shared.note(len(self._addresses), len(self._strangers) + len(self._deciding))
+                self._tell_others(self.shared)
+
+    def _tell_others(self, shared: SharedCounts) -> None:
+        """Say to the other processes how many there are here."""
+        shared.note(len(self._addresses), self.unauthenticated)
 
     def _ease(self) -> None:
-        connections, strangers = len(self._addresses), len(self._strangers) + len(self._deciding)
+        connections, strangers = len(self._addresses), self.unauthenticated
         if self.shared is not None:
             connections += self.shared.connections_elsewhere()
             strangers += self.shared.unauthenticated_elsewhere()

@@ -32,8 +32,8 @@ def kept(asked: Deferred[bool]) -> Deferred[tuple[bool | Failure]]:
 
     :return: fires with what :func:`result_of` takes.
     """
-    # Another one: while the first is about to fail, others fail with it, and who waits for those, and then for this
-    # one, must not see what is only half the way.
+    # A Deferred of its own. When the store is lost, all questions fail in turn. A login that waits for two of them goes
+    # on with the first, and may then wait for the second while that is still calling its callbacks.
     answer: Deferred[tuple[bool | Failure]] = Deferred(lambda cancelled: asked.cancel())
     asked.addBoth(lambda result: answer.callback((result,)))
     return answer

@@ -30,10 +30,10 @@ from .recent import Recent
 from .status import Health, IStatus
 from .values import Value
 
-#: Seconds that one of them may take from its begin to its end.
+#: Seconds that a connection may take from its begin to its end.
 SITE_SECONDS = 30.0
 
-#: Seconds in which nothing may come of it.
+#: Seconds for which it may be silent.
 SITE_IDLE_SECONDS = 10
 
 #: Seconds that the service may take to tell what it is asked.

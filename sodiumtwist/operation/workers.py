@@ -303,7 +303,6 @@ class Workers:
             self._unserved.discard(worker.number)
             if not self._unserved and not self.ready.called:
                 self.ready.callback(None)
-
         elif (waiting := self._answers.pop(answer.get("reply", 0), None)) is not None:
             waiting.callback(answer["told"])
 

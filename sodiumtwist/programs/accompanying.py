@@ -31,7 +31,7 @@ def accompany(
     """
     service.options = options
     with_status(service, factory, options, reactor)
-    # Of several processes one tells of all.
+    # The supervisor tells it for its workers.
     telling = None if service.is_worker else notifier(os.environ, service.all_sessions, reactor)
     if telling is not None:
         service.companions.append(telling)

@@ -81,9 +81,8 @@ SERVICE_LIMITS: LimitNames = {
 
 def _cores() -> int:
     """Tell how many processor cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return min(len(os.sched_getaffinity(0)), MOST_WORKERS)
-    return min(os.cpu_count() or 1, MOST_WORKERS)
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(count, MOST_WORKERS)
 
 
 class ServiceOptions(ReadAgain):

@@ -94,7 +94,7 @@ class SodiumService(ListeningService):
     def _look_on(self) -> None:
         if self._looking.running:
             self._looking.stop()
-        # Of several processes one tells.
+        # The supervisor does it for its workers.
         if self._settings.files and not self.is_worker:
             # So that much of a grace is left when a fault is noticed.
             grace = min(file.grace for file in self._settings.files)
